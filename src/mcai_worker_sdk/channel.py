@@ -1,0 +1,136 @@
+"""What user code holds while its job runs: the way to report, and to hear that it should stop."""
+
+from __future__ import annotations
+
+import enum
+import math
+import threading
+from collections.abc import Callable
+from numbers import Real
+
+__all__ = ["JobStatus", "McaiChannel"]
+
+
+class JobStatus(enum.IntEnum):
+    """How a worker may say its job ended. The numbers are those of the reference."""
+
+    Completed = 0
+    Stopped = 1
+    Error = 2
+
+
+class McaiChannel:
+    """
+    Report progression and status of the current job; hear that it should stop.
+
+    Made by the SDK, one per job, and given to ``process``. Every method may be called from any thread of the job
+    process, during the job and after it (when it does nothing and returns ``False``).
+    """
+
+    def __init__(self, job_id: int, report_progression: Callable[[int, int], None]) -> None:
+        """
+        Args:
+            job_id: The job this channel speaks for.
+            report_progression: Called with job id and whole percents; must not block.
+        """
+        self._job_id = job_id
+        self._report_progression = report_progression
+        self._stop_requested = threading.Event()
+        self._closed = False
+        self._status: JobStatus | None = None
+        self._error_message: str | None = None
+
+    def publish_job_progression(self, value: float) -> bool:
+        """
+        Report how far the job is. Costs microseconds and never waits for the network.
+
+        Args:
+            value: Percents, 0 to 100; rounded down to a whole number.
+
+        Returns:
+            True when the value was taken, False when the job has already ended.
+
+        Raises:
+            TypeError: ``value`` is not a number.
+            ValueError: ``value`` is below 0, above 100 or not finite.
+        """
+        percent = _whole_percent(value)
+        if self._closed:
+            return False
+        self._report_progression(self._job_id, percent)
+        return True
+
+    def is_stopped(self) -> bool:
+        """True once the orchestrator, the operator or a shutdown asked this job to stop."""
+        return self._stop_requested.is_set()
+
+    def set_job_status(self, status: JobStatus) -> bool:
+        """
+        Say how the job will have ended when ``process`` returns; the last call counts.
+
+        Args:
+            status: ``JobStatus.Completed``, ``.Stopped`` or ``.Error``.
+
+        Returns:
+            True when the status was taken, False when the job has already ended.
+
+        Raises:
+            TypeError: ``status`` is not a :class:`JobStatus`.
+        """
+        if not isinstance(status, JobStatus):
+            allowed = ", ".join(f"JobStatus.{member.name}" for member in JobStatus)
+            raise TypeError(f"The job status is {status!r}; expected one of {allowed}.")
+        if self._closed:
+            return False
+        self._status = status
+        return True
+
+    def set_error_message(self, error_message: str) -> bool:
+        """
+        Set the text of the ``job_error``; counts only together with ``JobStatus.Error``.
+
+        Args:
+            error_message: What the orchestrator shows.
+
+        Returns:
+            True when the message was taken, False when the job has already ended.
+
+        Raises:
+            TypeError: ``error_message`` is not a string.
+        """
+        if not isinstance(error_message, str):
+            raise TypeError(f"The error message is {error_message!r}; expected a string.")
+        if self._closed:
+            return False
+        self._error_message = error_message
+        return True
+
+    # What follows is for the SDK: the runner's and the media session's side of the channel.
+
+    @property
+    def _chosen_status(self) -> JobStatus | None:
+        return self._status
+
+    @property
+    def _chosen_error_message(self) -> str | None:
+        return self._error_message
+
+    def _request_stop(self) -> None:
+        self._stop_requested.set()
+
+    def _wait_stop(self, timeout_seconds: float) -> bool:
+        """Wait until the job is asked to stop; True when it is."""
+        return self._stop_requested.wait(timeout_seconds)
+
+    def _close(self) -> None:
+        self._closed = True
+
+
+def _whole_percent(value: object) -> int:
+    rule = "expected a number of percents from 0 to 100"
+    if not isinstance(value, Real):
+        raise TypeError(f"The job progression is {value!r}; {rule}.")
+    number = float(value)
+    if not math.isfinite(number) or not 0 <= number <= 100:  # noqa: PLR2004 - percents
+        raise ValueError(f"The job progression is {value!r}; {rule}.")
+    return math.floor(number)

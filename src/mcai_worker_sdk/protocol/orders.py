@@ -1,0 +1,256 @@
+"""
+Orders: what StepFlow sends to a worker, on the job queue or as a direct message.
+
+Source: protocol facts A3 (job orders) and A4 (direct messages). One body is one JSON object; its ``type`` selects the
+order, and an absent ``type`` means ``job``. Keys this module does not know are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from mcai_worker_sdk.errors import ProtocolError
+
+__all__ = [
+    "AddToBlackList",
+    "DeleteFromBlackList",
+    "GetBlackList",
+    "InitProcess",
+    "JobOrder",
+    "Order",
+    "OrderParameter",
+    "ReachedExpiration",
+    "ResumeConsumingJobs",
+    "StartProcess",
+    "Status",
+    "StopConsumingJobs",
+    "StopProcess",
+    "StopWorker",
+    "SyncBlackList",
+    "UpdateProcess",
+    "parse_order",
+]
+
+#: Job ids are unsigned 64-bit integers on the wire.
+MAX_JOB_ID = 2**64 - 1
+
+JobId: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=MAX_JOB_ID)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class OrderParameter(_Message):
+    """One parameter of an order, as it came: not yet resolved, not yet checked against the worker's class."""
+
+    id: str
+    """Name of the parameter."""
+    type: str
+    """StepFlow's type word (``string``, ``integer``, ``requirements``, ...). Never used to convert the value."""
+    value: JsonValue = None
+    """The value, or the key to look up when ``store`` is set."""
+    default: JsonValue = None
+    """Used when ``value`` is absent or null."""
+    store: str | None = None
+    """Name of the credential store that holds the value, or ``None`` for a plain value."""
+
+    @property
+    def effective_value(self) -> JsonValue:
+        """``value``, else ``default``; ``None`` when the order gives neither."""
+        return self.default if self.value is None else self.value
+
+
+class _JobMessage(_Message):
+    job_id: JobId
+    parameters: tuple[OrderParameter, ...]
+
+
+class JobOrder(_JobMessage):
+    """Run one job: the only order that normally arrives on the job queue."""
+
+    type: Literal["job"] = "job"
+
+
+class InitProcess(_JobMessage):
+    """Prepare a job and answer ``worker_initialized``; the job waits for its ``start_process``."""
+
+    type: Literal["init_process"]
+
+
+class StartProcess(_JobMessage):
+    """Run the initialised job. Empty parameters mean those of the ``init_process``."""
+
+    type: Literal["start_process"]
+
+
+class StopProcess(_JobMessage):
+    """Ask the running or initialised job to stop."""
+
+    type: Literal["stop_process"]
+    parameters: tuple[OrderParameter, ...] = ()
+
+
+class UpdateProcess(_JobMessage):
+    """Give the running job new parameters."""
+
+    type: Literal["update_process"]
+    parameters: tuple[OrderParameter, ...] = ()
+
+
+class ReachedExpiration(_JobMessage):
+    """The orchestrator gave the job up: end it in ``job_error``."""
+
+    type: Literal["reached_expiration"]
+    parameters: tuple[OrderParameter, ...] = ()
+
+
+class StopWorker(_Message):
+    """End this worker."""
+
+    type: Literal["stop_worker"]
+
+
+class Status(_Message):
+    """Answer with ``worker_status``."""
+
+    type: Literal["status"]
+
+
+class StopConsumingJobs(_Message):
+    """Take no new job (activity ``Suspended``); the running one goes on."""
+
+    type: Literal["stop_consuming_jobs"]
+
+
+class ResumeConsumingJobs(_Message):
+    """Take jobs again."""
+
+    type: Literal["resume_consuming_jobs"]
+
+
+class AddToBlackList(_Message):
+    """Drop this job when its order arrives."""
+
+    type: Literal["add_to_black_list"]
+    job_id: JobId
+
+
+class DeleteFromBlackList(_Message):
+    """Accept this job again."""
+
+    type: Literal["delete_from_black_list"]
+    job_id: JobId
+
+
+class SyncBlackList(_Message):
+    """Fetch the black list from the backend again."""
+
+    type: Literal["sync_black_list"]
+
+
+class GetBlackList(_Message):
+    """Answer with ``worker_black_list``."""
+
+    type: Literal["get_black_list"]
+
+
+Order: TypeAlias = (
+    JobOrder
+    | InitProcess
+    | StartProcess
+    | StopProcess
+    | UpdateProcess
+    | ReachedExpiration
+    | StopWorker
+    | Status
+    | StopConsumingJobs
+    | ResumeConsumingJobs
+    | AddToBlackList
+    | DeleteFromBlackList
+    | SyncBlackList
+    | GetBlackList
+)
+
+_ORDER_TYPES: dict[str, TypeAdapter[Order]] = {
+    name: TypeAdapter(order)
+    for name, order in {
+        "job": JobOrder,
+        "init_process": InitProcess,
+        "start_process": StartProcess,
+        "stop_process": StopProcess,
+        "update_process": UpdateProcess,
+        "reached_expiration": ReachedExpiration,
+        "stop_worker": StopWorker,
+        "status": Status,
+        "stop_consuming_jobs": StopConsumingJobs,
+        "resume_consuming_jobs": ResumeConsumingJobs,
+        "add_to_black_list": AddToBlackList,
+        "delete_from_black_list": DeleteFromBlackList,
+        "sync_black_list": SyncBlackList,
+        "get_black_list": GetBlackList,
+    }.items()
+}
+
+_JSON_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+
+
+def parse_order(body: bytes) -> Order:
+    """
+    Read one order.
+
+    Args:
+        body: The message's bytes: UTF-8 JSON, at any depth and of any size.
+
+    Returns:
+        The order named by the ``type`` key.
+
+    Raises:
+        ProtocolError: The bytes are not JSON, not an object, of an unknown type, or lack a field; every fault is
+            named, and ``job_id`` is set when the id itself could be read.
+    """
+    if not body.strip():
+        raise ProtocolError("The order is empty; expected one JSON object.")
+    try:
+        content = _JSON_OBJECT.validate_json(body)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise ProtocolError(f"The order is not a JSON object: {fault}.") from None
+    return _build_order(content)
+
+
+def _build_order(content: dict[str, Any]) -> Order:
+    job_id = _readable_job_id(content)
+    name = content.get("type", "job")
+    adapter = _ORDER_TYPES.get(name) if isinstance(name, str) else None
+    if adapter is None:
+        raise ProtocolError(
+            f"The order's type is {_shorten(name)}; expected one of {', '.join(_ORDER_TYPES)}.", job_id=job_id
+        )
+    try:
+        return adapter.validate_python(content)
+    except ValidationError as error:
+        faults = "; ".join(_describe_fault(fault) for fault in error.errors(include_url=False))
+        raise ProtocolError(f"The order of type {name!r} is not valid: {faults}.", job_id=job_id) from None
+
+
+def _readable_job_id(content: dict[str, Any]) -> int | None:
+    job_id = content.get("job_id")
+    readable = isinstance(job_id, int) and not isinstance(job_id, bool) and 0 <= job_id <= MAX_JOB_ID
+    return job_id if readable else None
+
+
+def _describe_fault(fault: Any) -> str:
+    where = ".".join(str(step) for step in fault["loc"]) or "order"
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    # Parameter values can be secrets: only the job id is ever quoted.
+    quoted = f" (got {_shorten(fault['input'])})" if where == "job_id" else ""
+    return f"{where}: {fault['msg']}{quoted}"
+
+
+def _shorten(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
