@@ -7,11 +7,12 @@ order, and an absent ``type`` means ``job``. Keys this module does not know are 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from mcai_worker_sdk.errors import ProtocolError
+from mcai_worker_sdk.errors import ParameterError, ProtocolError
 
 __all__ = [
     "AddToBlackList",
@@ -31,6 +32,7 @@ __all__ = [
     "SyncBlackList",
     "UpdateProcess",
     "parse_order",
+    "required_paths",
 ]
 
 #: Job ids are unsigned 64-bit integers on the wire.
@@ -174,7 +176,7 @@ Order: TypeAlias = (
     | GetBlackList
 )
 
-_ORDER_TYPES: dict[str, TypeAdapter[Order]] = {
+_ORDER_TYPES: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(order)
     for name, order in {
         "job": JobOrder,
@@ -230,7 +232,8 @@ def _build_order(content: dict[str, Any]) -> Order:
             f"The order's type is {_shorten(name)}; expected one of {', '.join(_ORDER_TYPES)}.", job_id=job_id
         )
     try:
-        return adapter.validate_python(content)
+        order: Order = adapter.validate_python(content)
+        return order
     except ValidationError as error:
         faults = "; ".join(_describe_fault(fault) for fault in error.errors(include_url=False))
         raise ProtocolError(f"The order of type {name!r} is not valid: {faults}.", job_id=job_id) from None
@@ -254,3 +257,27 @@ def _describe_fault(fault: Any) -> str:
 def _shorten(value: object, limit: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def required_paths(parameters: Iterable[OrderParameter]) -> tuple[str, ...]:
+    """
+    The paths that must exist before a job may run.
+
+    Args:
+        parameters: Those of the order.
+
+    Returns:
+        ``requirements.paths``; empty when the order requires nothing.
+
+    Raises:
+        ParameterError: ``requirements`` is not an object, or its ``paths`` are not a list of strings.
+    """
+    value = next((parameter.effective_value for parameter in parameters if parameter.id == "requirements"), None)
+    paths = value.get("paths", []) if isinstance(value, dict) else value
+    if paths is None:
+        return ()
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ParameterError(
+            f'Parameter \'requirements\' is {_shorten(value)}; expected an object such as {{"paths": ["/a/file"]}}.'
+        )
+    return tuple(str(path) for path in paths)

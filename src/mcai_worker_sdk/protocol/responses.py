@@ -22,6 +22,7 @@ __all__ = [
     "Response",
     "ResultParameter",
     "UnknownJobError",
+    "UpdateRefusal",
     "WorkerAnnouncement",
     "WorkerStatusReport",
     "dump",
@@ -187,6 +188,29 @@ class UnknownJobError:
         return {"status": "error", "message": self.message}
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateRefusal:
+    """Answer to an ``update_process`` that the worker did not take; the job goes on as it was."""
+
+    job_id: int
+    message: str
+
+    @property
+    def route(self) -> tuple[str, str]:
+        """Exchange and routing key."""
+        return WORKER_RESPONSE, "worker_updated"
+
+    def as_json(self, now: str) -> dict[str, Any]:
+        """The published form; ``now`` is the ``datetime``."""
+        return {
+            "job_id": self.job_id,
+            "status": str(JobState.PROCESSING),
+            "destination_paths": [],
+            "parameters": [ResultParameter("message", "string", self.message).as_json()],
+            "datetime": now,
+        }
+
+
 #: Exchange of each announcement, by routing key.
 _ANNOUNCEMENT_EXCHANGES: Mapping[str, str] = {
     "worker_discovery": JOB_RESPONSE,
@@ -263,7 +287,13 @@ class BlackListReport:
 
 
 Response: TypeAlias = (
-    JobResult | Progression | UnknownJobError | WorkerAnnouncement | WorkerStatusReport | BlackListReport
+    JobResult
+    | Progression
+    | UnknownJobError
+    | UpdateRefusal
+    | WorkerAnnouncement
+    | WorkerStatusReport
+    | BlackListReport
 )
 
 

@@ -1,0 +1,236 @@
+"""Effects: what the lifecycle wants done, in this order, by the supervisor. An effect is a wish without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mcai_worker_sdk.lifecycle.settlement import SETTLEMENT_TABLE, Case
+from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState
+
+__all__ = [
+    "AnnounceCreated",
+    "CheckRequirements",
+    "ConsumeJobs",
+    "Delay",
+    "DeleteBlackListed",
+    "DiscardJob",
+    "Effect",
+    "FetchBlackList",
+    "InitialiseJob",
+    "PauseJobs",
+    "PublishResult",
+    "PublishUnknownError",
+    "RefuseUpdate",
+    "ReportBlackList",
+    "ReportJob",
+    "ReportProgression",
+    "ReportStatus",
+    "RunJob",
+    "Settle",
+    "StartJob",
+    "StopJob",
+    "Terminate",
+    "UpdateJob",
+    "Warn",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Settle a delivery. Comes after the publications it depends on; those must be confirmed before."""
+
+    delivery: Delivery
+    case: Case
+
+    @property
+    def settlement(self) -> Settlement:
+        """What the settlement table says for the case."""
+        return SETTLEMENT_TABLE[self.case].settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Publish a copy of the order to the delay exchange, ``soft_reject`` raised by one, and have it confirmed."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """Publish how a job ended, and have it confirmed."""
+
+    result: JobResult
+
+
+@dataclass(frozen=True, slots=True)
+class PublishUnknownError:
+    """Publish a ``job_error`` without job id, and have it confirmed."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportJob:
+    """Publish how the current job stands (``worker_initialized``, ``worker_started``, ``worker_updated``)."""
+
+    job_id: int
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseUpdate:
+    """Answer an ``update_process`` that the worker did not take, in words."""
+
+    job_id: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportProgression:
+    """Publish a progression; no need to wait for its confirmation."""
+
+    job_id: int
+    progression: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStatus:
+    """Publish ``worker_status``."""
+
+    activity: Activity
+    job_id: int | None = None
+    state: JobState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportBlackList:
+    """Publish ``worker_black_list``."""
+
+    job_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceCreated:
+    """Publish ``worker_created``: the worker takes jobs from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequirements:
+    """Look whether these paths exist, and feed ``RequirementsChecked``."""
+
+    job_id: int
+    paths: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """Run a job in the host."""
+
+    job_id: int
+    parameters: Sequence[OrderParameter]
+
+
+@dataclass(frozen=True, slots=True)
+class InitialiseJob:
+    """Prepare a job in the host."""
+
+    job_id: int
+    parameters: Sequence[OrderParameter]
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Run the initialised job in the host."""
+
+    job_id: int
+    parameters: Sequence[OrderParameter]
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Let the job see ``is_stopped()``."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardJob:
+    """Give up an initialised job; the host answers with a ``JobEnded``, state stopped."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateJob:
+    """Give the running job new parameters; the host answers with a ``JobUpdated``."""
+
+    job_id: int
+    parameters: Sequence[OrderParameter]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumeJobs:
+    """Take orders from the job queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseJobs:
+    """Take no more orders from the job queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBlackList:
+    """Ask the backend for its black list, and feed ``BlackListFetched``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteBlackListed:
+    """Tell the backend that a black-listed job was dropped; it may answer with a new list."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Log a warning."""
+
+    message: str
+    job_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End the worker: ``worker_terminated``, close, exit."""
+
+    exit_code: int = 0
+
+
+Effect: TypeAlias = (
+    Settle
+    | Delay
+    | PublishResult
+    | PublishUnknownError
+    | ReportJob
+    | RefuseUpdate
+    | ReportProgression
+    | ReportStatus
+    | ReportBlackList
+    | AnnounceCreated
+    | CheckRequirements
+    | RunJob
+    | InitialiseJob
+    | StartJob
+    | StopJob
+    | DiscardJob
+    | UpdateJob
+    | ConsumeJobs
+    | PauseJobs
+    | FetchBlackList
+    | DeleteBlackListed
+    | Warn
+    | Terminate
+)

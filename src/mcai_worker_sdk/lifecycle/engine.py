@@ -1,0 +1,422 @@
+"""
+The lifecycle engine: events in, effects out, no I/O, no clock, no logging.
+
+It keeps three promises: every delivery is settled exactly once (:mod:`.settlement`), never are two jobs in hand at
+once, and a job is reported by exactly one terminal message after which no progression of it is published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from mcai_worker_sdk.errors import ParameterError
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.controls import Controls
+from mcai_worker_sdk.lifecycle.effects import Effect
+from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.lifecycle.state import STATE_OF_PHASE, CurrentJob, Phase, ReportedOrders
+from mcai_worker_sdk.protocol import orders
+from mcai_worker_sdk.protocol.delivery import Delivery, Lane
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+
+__all__ = ["Lifecycle", "LifecycleOptions"]
+
+BUSY_MESSAGE = "Cannot initialize this job, an another job is already in progress."
+EXPIRED_MESSAGE = "Job TTL has been reached."
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleOptions:
+    """Limits and habits of one worker."""
+
+    attempts_limit: int = 4
+    """``MESSAGE_TTL_LIMIT``: attempts after the first before an order is given up."""
+    soft_rejects_limit: int = 800
+    """``MESSAGE_SOFT_LIMIT``: rounds an order with missing requirements may make."""
+    max_jobs: int | None = None
+    """``MCAI_MAX_JOBS``: end the worker after so many jobs."""
+    announces_start: bool = False
+    """Media workers publish ``worker_started`` for queued jobs too, as the reference's media variant does."""
+
+
+_CASE_OF_STATE = {
+    JobState.COMPLETED: Case.COMPLETED,
+    JobState.STOPPED: Case.STOPPED,
+    JobState.ERROR: Case.FAILED,
+}
+
+
+class Lifecycle:
+    """One worker's job state machine. Not thread-safe: one caller feeds it."""
+
+    def __init__(self, options: LifecycleOptions | None = None) -> None:
+        self._options = options or LifecycleOptions()
+        self._current: CurrentJob | None = None
+        self._reported = ReportedOrders()
+        self._controls = Controls()
+        self._jobs_ended = 0
+
+    @property
+    def current_job_id(self) -> int | None:
+        """The job in hand, whatever its phase."""
+        return None if self._current is None else self._current.job_id
+
+    def feed(self, event: ev.Event) -> list[Effect]:
+        """
+        Take one event.
+
+        Returns:
+            What to do, in this order. A ``Settle`` comes after the publications it depends on.
+        """
+        match event:
+            case ev.OrderReceived():
+                return self._receive(event.delivery, event.order)
+            case ev.OrderUnreadable():
+                return self._refuse_unreadable(event)
+            case ev.RequirementsChecked():
+                return self._requirements_checked(event)
+            case ev.JobInitialised():
+                return self._job_initialised(event.job_id)
+            case ev.ProgressionReported():
+                return self._progression_reported(event)
+            case ev.JobUpdated():
+                return self._job_updated(event)
+            case ev.JobEnded():
+                return self._job_ended(event.result)
+            case ev.LinkLost():
+                return self._link_lost()
+            case ev.HostReady():
+                return self._host_ready()
+            case ev.HostFailed():
+                return self._host_failed(event.message)
+            case ev.BlackListFetched():
+                self._controls.black_list = event.job_ids
+                return []
+            case ev.ShutdownRequested():
+                return self._shutdown_requested()
+            case ev.GraceExpired():
+                return self._grace_expired()
+            case _:
+                assert_never(event)
+
+    # Orders
+
+    def _receive(self, delivery: Delivery, order: orders.Order) -> list[Effect]:
+        if isinstance(order, orders.JobOrder):
+            return self._receive_job(delivery, order)
+        match order:
+            case orders.InitProcess():
+                answer = self._initialise(delivery, order)
+            case orders.StartProcess():
+                answer = self._start(order)
+            case orders.StopProcess():
+                answer = self._stop(order.job_id)
+            case orders.UpdateProcess():
+                answer = self._update(order)
+            case orders.ReachedExpiration():
+                answer = self._expire(order.job_id)
+            case orders.StopWorker():
+                return [fx.Settle(delivery, Case.CONTROLLED), *self._shutdown_requested()]
+            case orders.Status():
+                answer = [self._status()]
+            case orders.StopConsumingJobs():
+                self._controls.suspended = True
+                answer = [*self._adjust_consuming(), self._status()]
+            case orders.ResumeConsumingJobs():
+                self._controls.suspended = False
+                answer = [*self._adjust_consuming(), self._status()]
+            case _:
+                answer = self._controls.obey(order)
+        return [*answer, fx.Settle(delivery, Case.CONTROLLED)]
+
+    def _receive_job(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
+        if delivery.lane is Lane.JOBS:
+            self._reported.delivered()
+        job = self._current
+        if job is not None and job.is_redelivered_by(delivery, order.job_id):
+            job.delivery = delivery
+            return []
+        if self._reported.take(delivery, order.job_id):
+            return [fx.Settle(delivery, Case.REPORTED)]
+        if delivery.lane is Lane.DIRECT:
+            return [*self._accept_direct_job(delivery, order), fx.Settle(delivery, Case.CONTROLLED)]
+        if self._controls.shutting_down:
+            return [fx.Settle(delivery, Case.SHUTTING_DOWN)]
+        if job is not None:
+            self._controls.holding_off = True
+            return [*self._adjust_consuming(), fx.Settle(delivery, Case.ENGAGED)]
+        if order.job_id in self._controls.black_list:
+            return [
+                fx.Warn("The job is on the black list: its order is dropped.", order.job_id),
+                fx.DeleteBlackListed(order.job_id),
+                fx.Settle(delivery, Case.BLACK_LISTED),
+            ]
+        if delivery.redelivered and not delivery.counted:
+            return [
+                fx.Warn("The order was delivered before: it goes through the delay queue once.", order.job_id),
+                fx.Settle(delivery, Case.REDELIVERED),
+            ]
+        if delivery.attempts > self._options.attempts_limit:
+            return self._fail(delivery, order.job_id, self._attempts_message(delivery), Case.ATTEMPTS_LIMIT)
+        return self._accept(delivery, order)
+
+    def _attempts_message(self, delivery: Delivery) -> str:
+        return (
+            f"The job was attempted {delivery.attempts} times and its worker or its connection died each time; "
+            f"MESSAGE_TTL_LIMIT is {self._options.attempts_limit}. Look into the workers' logs for the reason."
+        )
+
+    def _accept(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
+        try:
+            paths = orders.required_paths(order.parameters)
+        except ParameterError as error:
+            return self._fail(delivery, order.job_id, str(error), Case.FAILED)
+        self._current = CurrentJob(
+            order.job_id, Phase.CHECKING, order.parameters, delivery.body, delivery, queued=delivery.lane is Lane.JOBS
+        )
+        return [fx.CheckRequirements(order.job_id, paths)] if paths else self._run(self._current)
+
+    def _accept_direct_job(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
+        # A direct message is acknowledged at once: holding it would block the orders that control the job.
+        if self._current is not None or self._controls.shutting_down:
+            return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
+        try:
+            paths = orders.required_paths(order.parameters)
+        except ParameterError as error:
+            return [fx.PublishResult(failed_result(order.job_id, str(error)))]
+        self._current = CurrentJob(order.job_id, Phase.CHECKING, order.parameters, delivery.body, None, queued=False)
+        started: list[Effect] = [fx.CheckRequirements(order.job_id, paths)] if paths else self._run(self._current)
+        return [*self._adjust_consuming(), *started]
+
+    def _run(self, job: CurrentJob) -> list[Effect]:
+        job.phase = Phase.RUNNING
+        announcement: list[Effect] = (
+            [fx.ReportJob(job.job_id, JobState.PROCESSING)] if self._options.announces_start else []
+        )
+        return [*announcement, fx.ReportProgression(job.job_id, 0), fx.RunJob(job.job_id, job.parameters)]
+
+    def _fail(self, delivery: Delivery, job_id: int, message: str, case: Case) -> list[Effect]:
+        return [fx.PublishResult(failed_result(job_id, message)), fx.Settle(delivery, case)]
+
+    def _refuse_unreadable(self, event: ev.OrderUnreadable) -> list[Effect]:
+        job = self._current
+        if event.job_id is None or (job is not None and job.job_id == event.job_id):
+            # An unreadable message about the job in hand must not end that job at the orchestrator's.
+            publication: Effect = fx.PublishUnknownError(event.message)
+        else:
+            publication = fx.PublishResult(failed_result(event.job_id, event.message))
+        return [fx.Warn(event.message, event.job_id), publication, fx.Settle(event.delivery, Case.UNREADABLE)]
+
+    def _requirements_checked(self, event: ev.RequirementsChecked) -> list[Effect]:
+        job = self._current
+        if job is None or job.phase is not Phase.CHECKING or job.job_id != event.job_id:
+            return []
+        if job.stop_requested or job.expired:
+            return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
+        if self._controls.shutting_down and job.delivery is not None:
+            self._current = None
+            return [fx.Settle(job.delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+        if not event.missing:
+            return self._run(job)
+        missing = ", ".join(event.missing)
+        delivery = job.delivery
+        if delivery is None or delivery.soft_rejects >= self._options.soft_rejects_limit:
+            self._current = None
+            message = f"The job's requirements do not exist: {missing}."
+            result = fx.PublishResult(failed_result(job.job_id, message))
+            settled: list[Effect] = [] if delivery is None else [fx.Settle(delivery, Case.REQUIREMENTS_LIMIT)]
+            return [result, *settled, *self._adjust_consuming()]
+        self._current = None
+        return [
+            fx.Warn(f"Required paths do not exist yet: {missing}. The order comes back in 5 s.", job.job_id),
+            fx.Delay(delivery),
+            fx.Settle(delivery, Case.REQUIREMENTS_MISSING),
+        ]
+
+    # Direct orders about one job
+
+    def _initialise(self, delivery: Delivery, order: orders.InitProcess) -> list[Effect]:
+        job = self._current
+        if job is not None and job.job_id == order.job_id:
+            return [fx.Warn("The job is already in hand: init_process is ignored.", order.job_id)]
+        if job is not None or self._controls.shutting_down:
+            return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
+        self._current = CurrentJob(
+            order.job_id, Phase.INITIALISING, order.parameters, delivery.body, None, queued=False
+        )
+        return [*self._adjust_consuming(), fx.InitialiseJob(order.job_id, order.parameters)]
+
+    def _start(self, order: orders.StartProcess) -> list[Effect]:
+        job = self._current
+        if job is None:
+            return [fx.PublishResult(failed_result(order.job_id, "Cannot start a not initialized job."))]
+        if job.job_id != order.job_id:
+            message = f"The Job ID is not the same as the initialized job ({job.job_id} is in hand)."
+            return [
+                fx.Warn(f"start_process names job {order.job_id}, but job {job.job_id} is in hand.", order.job_id),
+                fx.PublishResult(failed_result(order.job_id, message)),
+            ]
+        if order.parameters:
+            job.parameters = order.parameters
+        if job.phase is Phase.READY:
+            return self._start_ready(job)
+        if job.phase is Phase.INITIALISING:
+            job.start_requested = True
+            return []
+        return [fx.Warn("The job is already running: start_process is ignored.", order.job_id)]
+
+    def _start_ready(self, job: CurrentJob) -> list[Effect]:
+        job.phase = Phase.RUNNING
+        return [
+            fx.ReportJob(job.job_id, JobState.PROCESSING),
+            fx.ReportProgression(job.job_id, 0),
+            fx.StartJob(job.job_id, job.parameters),
+        ]
+
+    def _stop(self, job_id: int) -> list[Effect]:
+        job = self._current
+        if job is None or job.job_id != job_id:
+            return [fx.Warn("stop_process names a job that is not in hand: it is ignored.", job_id)]
+        job.stop_requested = True
+        return self._wind_down(job)
+
+    def _wind_down(self, job: CurrentJob) -> list[Effect]:
+        match job.phase:
+            case Phase.CHECKING:
+                return []
+            case Phase.READY:
+                return [fx.DiscardJob(job.job_id)]
+            case Phase.INITIALISING | Phase.RUNNING:
+                return [fx.StopJob(job.job_id)]
+
+    def _update(self, order: orders.UpdateProcess) -> list[Effect]:
+        job = self._current
+        if job is None or job.job_id != order.job_id or job.phase not in (Phase.READY, Phase.RUNNING):
+            return [fx.Warn("update_process names a job that is not in hand: it is ignored.", order.job_id)]
+        return [fx.UpdateJob(order.job_id, order.parameters)]
+
+    def _expire(self, job_id: int) -> list[Effect]:
+        job = self._current
+        if job is None or job.job_id != job_id:
+            return [fx.PublishResult(failed_result(job_id, EXPIRED_MESSAGE))]
+        job.expired = True
+        return self._wind_down(job)
+
+    # What the host reports
+
+    def _host_ready(self) -> list[Effect]:
+        if self._controls.host_ready:
+            return []
+        self._controls.host_ready = True
+        return [*self._adjust_consuming(), fx.AnnounceCreated()]
+
+    def _host_failed(self, message: str) -> list[Effect]:
+        job, self._current = self._current, None
+        self._controls.shutting_down = True
+        given_back: list[Effect] = []
+        if job is not None and job.delivery is not None:
+            given_back = [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
+        elif job is not None and not job.queued:
+            given_back = [fx.PublishResult(failed_result(job.job_id, message))]
+        return [*self._adjust_consuming(), *given_back, fx.Terminate(exit_code=1)]
+
+    def _job_initialised(self, job_id: int) -> list[Effect]:
+        job = self._current
+        if job is None or job.job_id != job_id or job.phase is not Phase.INITIALISING:
+            return []
+        job.phase = Phase.READY
+        ready: list[Effect] = [fx.ReportJob(job_id, JobState.READY_TO_START)]
+        if job.stop_requested or job.expired or self._controls.shutting_down:
+            return [*ready, fx.DiscardJob(job_id)]
+        return [*ready, *self._start_ready(job)] if job.start_requested else ready
+
+    def _progression_reported(self, event: ev.ProgressionReported) -> list[Effect]:
+        job = self._current
+        if job is None or job.job_id != event.job_id or job.phase is not Phase.RUNNING:
+            return []
+        return [fx.ReportProgression(event.job_id, event.progression)]
+
+    def _job_updated(self, event: ev.JobUpdated) -> list[Effect]:
+        if self.current_job_id != event.job_id:
+            return []
+        if event.refusal is not None:
+            return [fx.Warn(event.refusal, event.job_id), fx.RefuseUpdate(event.job_id, event.refusal)]
+        return [fx.ReportJob(event.job_id, JobState.UPDATED)]
+
+    def _job_ended(self, result: JobResult) -> list[Effect]:
+        job = self._current
+        if job is None or job.job_id != result.job_id:
+            return [fx.Warn("A job ended that is not in hand: its result is ignored.", result.job_id)]
+        self._current = None
+        self._controls.holding_off = False
+        if job.expired:
+            result = failed_result(
+                job.job_id,
+                EXPIRED_MESSAGE,
+                execution_duration_seconds=result.execution_duration_seconds,
+                cpu_time_seconds=result.cpu_time_seconds,
+            )
+        settlement = self._conclude(job, result)
+        if self._controls.shutting_down:
+            return [*settlement, fx.Terminate()]
+        self._jobs_ended += 1
+        if self._jobs_ended == self._options.max_jobs:
+            self._controls.shutting_down = True
+            # Paused before the acknowledgement, which would bring the next order.
+            return [*self._adjust_consuming(), *settlement, fx.Terminate()]
+        return [*settlement, *self._adjust_consuming()]
+
+    def _conclude(self, job: CurrentJob, result: JobResult) -> list[Effect]:
+        publication = fx.PublishResult(result)
+        if job.abandoned and job.queued and result.state is not JobState.COMPLETED:
+            return [] if job.delivery is None else [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
+        if job.delivery is not None:
+            self._reported.acknowledged(job.job_id, job.body)
+            return [publication, fx.Settle(job.delivery, _CASE_OF_STATE[result.state])]
+        if job.queued:
+            self._reported.reported_without_link(job.job_id, job.body)
+        return [publication]
+
+    # Link, shutdown, status
+
+    def _link_lost(self) -> list[Effect]:
+        self._reported.link_lost()
+        job = self._current
+        if job is None or not job.queued:
+            return []
+        job.delivery = None
+        if job.phase is Phase.CHECKING:
+            # Nothing ran yet: the order comes back and starts anew.
+            self._current = None
+            return [*self._adjust_consuming(), *([fx.Terminate()] if self._controls.shutting_down else [])]
+        return []
+
+    def _shutdown_requested(self) -> list[Effect]:
+        if self._controls.shutting_down:
+            return []
+        self._controls.shutting_down = True
+        job = self._current
+        if job is None:
+            return [*self._adjust_consuming(), fx.Terminate()]
+        if job.phase is Phase.READY:
+            return [*self._adjust_consuming(), fx.DiscardJob(job.job_id)]
+        return self._adjust_consuming()
+
+    def _grace_expired(self) -> list[Effect]:
+        job = self._current
+        if job is None:
+            return []
+        job.abandoned = True
+        return self._wind_down(job)
+
+    def _status(self) -> Effect:
+        job = self._current
+        activity = self._controls.activity(busy=job is not None)
+        if job is None:
+            return fx.ReportStatus(activity)
+        return fx.ReportStatus(activity, job.job_id, STATE_OF_PHASE[job.phase])
+
+    def _adjust_consuming(self) -> list[Effect]:
+        return self._controls.adjust_consuming(engaged=self._current is not None and not self._current.queued)

@@ -1,0 +1,107 @@
+"""What the lifecycle remembers: the current job, the orders already reported, and whether jobs are consumed."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mcai_worker_sdk.protocol.delivery import Delivery
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobState
+
+__all__ = ["CurrentJob", "Phase", "ReportedOrders"]
+
+
+class Phase(enum.Enum):
+    """How far the current job is."""
+
+    CHECKING = "its requirements are looked for"
+    INITIALISING = "init_process was received, the host prepares the job"
+    READY = "initialised, waiting for start_process"
+    RUNNING = "user code runs"
+
+
+#: What ``worker_status`` says of the current job, by phase.
+STATE_OF_PHASE = {
+    Phase.CHECKING: JobState.PROCESSING,
+    Phase.INITIALISING: JobState.READY_TO_START,
+    Phase.READY: JobState.READY_TO_START,
+    Phase.RUNNING: JobState.PROCESSING,
+}
+
+
+@dataclass(slots=True)
+class CurrentJob:
+    """The one job this worker has in hand."""
+
+    job_id: int
+    phase: Phase
+    parameters: Sequence[OrderParameter]
+    body: bytes
+    """The order as it came: what a redelivery is recognised by."""
+    delivery: Delivery | None
+    """Settled when the job ends. ``None`` for a job by direct message, and after the link was lost."""
+    queued: bool
+    """Whether it came from the job queue."""
+    start_requested: bool = False
+    """``start_process`` came while the job was still being initialised."""
+    stop_requested: bool = False
+    expired: bool = False
+    """``reached_expiration``: whatever comes of it, it ends in ``job_error``."""
+    abandoned: bool = False
+    """The shutdown's grace is over: unless it completes, its order goes back to the queue."""
+
+    def is_redelivered_by(self, delivery: Delivery, job_id: int) -> bool:
+        """Whether this delivery is the order of this very job, given back by the broker after the link was lost."""
+        return (
+            self.queued
+            and self.delivery is None
+            and delivery.redelivered
+            and self.job_id == job_id
+            and self.body == delivery.body
+        )
+
+
+class ReportedOrders:
+    """
+    The orders whose result was published while the broker may not know that they are done.
+
+    An acknowledgement has no answer in AMQP: it is proven by the next delivery of the same consumer. Until then, and
+    whenever the link is lost before, the order can come back and must not run again (decision B6). A fresh order with
+    the same id is a new run: only a redelivered one with the same body is recognised.
+    """
+
+    #: More cannot be in flight with a prefetch of one; the rest is room for repeated losses.
+    CAPACITY = 16
+
+    def __init__(self) -> None:
+        self._unproven: tuple[int, bytes] | None = None
+        self._expected: deque[tuple[int, bytes]] = deque(maxlen=self.CAPACITY)
+
+    def acknowledged(self, job_id: int, body: bytes) -> None:
+        """The order of a reported job is being acknowledged."""
+        self._unproven = (job_id, body)
+
+    def reported_without_link(self, job_id: int, body: bytes) -> None:
+        """A job ended whose order the broker has taken back."""
+        self._expected.append((job_id, body))
+
+    def link_lost(self) -> None:
+        """The last acknowledgement may not have arrived."""
+        if self._unproven is not None:
+            self._expected.append(self._unproven)
+            self._unproven = None
+
+    def delivered(self) -> None:
+        """The job queue delivered again on the same link: the last acknowledgement arrived."""
+        self._unproven = None
+
+    def take(self, delivery: Delivery, job_id: int) -> bool:
+        """Whether this delivery is an order reported before; it is forgotten then."""
+        key = (job_id, delivery.body)
+        if not delivery.redelivered or key not in self._expected:
+            return False
+        self._expected.remove(key)
+        return True
