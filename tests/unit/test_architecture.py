@@ -1,0 +1,381 @@
+"""
+The rules of the house: which room may import which, and how large a file or a function may grow.
+
+Each rule is a function from a module to its offences. The house is checked by them, and so is a planted fault for each,
+because a rule that cannot fail holds nothing.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "mcai_worker_sdk"
+SOURCE = ROOT / "src" / PACKAGE
+
+#: Floor of each room. A room imports from the floors below it, and from itself.
+FLOORS = {
+    "errors": 0,
+    "protocol": 0,
+    "settings": 0,
+    "logs": 1,
+    "parameters": 1,
+    "description": 1,
+    "channel": 1,
+    "lifecycle": 1,
+    "exchange": 2,
+    "services": 2,
+    "media": 2,
+    "host": 3,
+    "supervisor": 4,
+    "worker": 5,
+    "testing": 6,
+    "cli": 6,
+}
+#: The package's own __init__ is the street door: it shows what users hold, and no room goes out by it.
+FRONT = 5.5
+
+#: Imports between rooms of one floor that are meant, each with its reason.
+NEIGHBOURS = {
+    ("protocol", "errors"): "bytes that are not an order raise ProtocolError",
+    ("settings", "errors"): "a bad value raises SettingsError",
+    ("cli", "testing"): "the command runs orders with the harness users have",
+}
+
+#: Imports of the package's own modules inside a function that are meant: (file, imported room), each with its reason.
+LATE_IMPORTS = {
+    ("worker.py", "supervisor"): "the broker's libraries load when a worker starts, not when the package is imported",
+}
+
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file of the package."""
+
+    path: str
+    """Relative to the package, with slashes."""
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    @property
+    def name(self) -> str:
+        parts = [PACKAGE, *self.path.removesuffix(".py").split("/")]
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @property
+    def room(self) -> str:
+        """First step of the path; the empty string is the package's own __init__."""
+        first = self.path.split("/")[0].removesuffix(".py")
+        return "" if first == "__init__" else first
+
+    @cached_property
+    def functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def read_house() -> list[Module]:
+    paths = sorted(SOURCE.rglob("*.py"))
+    return [Module(path.relative_to(SOURCE).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+
+
+def imported_names(module: Module, root: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of each import below ``root``; ``from a import b`` gives ``a.b``, import_module counts."""
+    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
+    for node in ast.walk(root):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and _called_name(node).endswith(("import_module", "__import__")):
+            arguments = [item.value for item in node.args if isinstance(item, ast.Constant)]
+            yield from ((node.lineno, str(value)) for value in arguments[:1])
+
+
+def _called_name(node: ast.Call) -> str:
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def room_of(dotted: str) -> str | None:
+    """Room of an imported name of this package (``""`` is its __init__), or None for a name from elsewhere."""
+    parts = dotted.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in FLOORS else ""
+
+
+def floor_of(room: str) -> float:
+    return FLOORS[room] if room else FRONT
+
+
+# --- the rules ---------------------------------------------------------------------------------------------------
+
+
+def unknown_room(module: Module) -> Iterator[str]:
+    if module.room and module.room not in FLOORS:
+        yield f"{module.path} stands on no floor"
+
+
+def upward_import(module: Module) -> Iterator[str]:
+    if module.room and module.room not in FLOORS:
+        return
+    for line, name in imported_names(module, module.tree):
+        room = room_of(name)
+        if room is None or room == module.room or (module.room, room) in NEIGHBOURS:
+            continue
+        if (module.path, room) in LATE_IMPORTS or floor_of(room) < floor_of(module.room):
+            continue
+        yield f"{module.path}:{line} imports {name}, which is not below it"
+
+
+def late_import(module: Module) -> Iterator[str]:
+    for function in module.functions:
+        for line, name in imported_names(module, function):
+            room = room_of(name)
+            if room is not None and (module.path, room) not in LATE_IMPORTS:
+                yield f"{module.path}:{line} imports {name} inside {function.name}()"
+
+
+def av_outside_media(module: Module) -> Iterator[str]:
+    if module.room != "media":
+        for line, name in imported_names(module, module.tree):
+            if name.split(".")[0] == "av":
+                yield f"{module.path}:{line} imports av"
+
+
+def environment_outside_settings(module: Module) -> Iterator[str]:
+    if module.path == "settings.py":
+        return
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb", "putenv"}:
+            yield f"{module.path}:{node.lineno} reads the environment"
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            for alias in node.names:
+                if "env" in alias.name:
+                    yield f"{module.path}:{node.lineno} imports {alias.name}"
+
+
+def too_long_file(module: Module) -> Iterator[str]:
+    lines = len(module.text.splitlines())
+    if lines > MAX_FILE_LINES:
+        yield f"{module.path} has {lines} lines, over {MAX_FILE_LINES}"
+
+
+def too_long_function(module: Module) -> Iterator[str]:
+    for function in module.functions:
+        docstring = ast.get_docstring(function, clean=False) or ""
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1 - len(docstring.splitlines())
+        if lines > MAX_FUNCTION_LINES:
+            yield f"{module.path}:{function.lineno} {function.name}() has {lines} lines, over {MAX_FUNCTION_LINES}"
+
+
+def undocumented_function(module: Module) -> Iterator[str]:
+    for function in module.functions:
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1
+        if not function.name.startswith("_") and lines > 8 and not ast.get_docstring(function):
+            yield f"{module.path}:{function.lineno} {function.name}() has no docstring"
+
+
+def no_public_list(module: Module) -> Iterator[str]:
+    """A module that defines public names lists them; ``__main__`` has none to list."""
+    defined = [
+        node.name
+        for node in module.tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    listed = any(
+        isinstance(target, ast.Name) and target.id == "__all__"
+        for node in module.tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    )
+    if defined and not listed:
+        yield f"{module.path} defines {', '.join(defined)} and has no __all__"
+
+
+def swallowed_exception(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ExceptHandler) and all(isinstance(step, ast.Pass) for step in node.body):
+            caught = "" if node.type is None else ast.unparse(node.type)
+            if caught in {"", "Exception", "BaseException"}:
+                yield f"{module.path}:{node.lineno} swallows {caught or 'everything'}"
+
+
+def sleep(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep":
+            yield f"{module.path}:{node.lineno} sleeps where an event can be awaited"
+
+
+Rule = Callable[[Module], Iterator[str]]
+
+RULES: list[Rule] = [
+    unknown_room,
+    upward_import,
+    late_import,
+    av_outside_media,
+    environment_outside_settings,
+    too_long_file,
+    too_long_function,
+    undocumented_function,
+    no_public_list,
+    swallowed_exception,
+    sleep,
+]
+
+LONG_FUNCTION = "def f():\n    '''Do.'''\n" + "    x = 1\n" * MAX_FUNCTION_LINES
+
+PLANTED: list[tuple[Rule, str, str]] = [
+    (unknown_room, "attic.py", ""),
+    (upward_import, "protocol/orders.py", "from mcai_worker_sdk.channel import McaiChannel"),
+    (upward_import, "exchange/base.py", "from mcai_worker_sdk.services.backend import BackendClient"),
+    (upward_import, "services/backend.py", "import mcai_worker_sdk.media"),
+    (upward_import, "services/backend.py", "from ..host import runner"),
+    (upward_import, "host/runner.py", "from mcai_worker_sdk import Worker"),
+    (upward_import, "worker.py", "from mcai_worker_sdk.testing import run_job"),
+    (upward_import, "host/runner.py", "if TYPE_CHECKING:\n    from mcai_worker_sdk.worker import Worker"),
+    (late_import, "host/runner.py", "def f():\n    from mcai_worker_sdk.errors import JobError"),
+    (late_import, "host/runner.py", "async def f():\n    importlib.import_module('mcai_worker_sdk.errors')"),
+    (late_import, "worker.py", "def f():\n    from mcai_worker_sdk.host import process"),
+    (av_outside_media, "host/runner.py", "import av.filter"),
+    (av_outside_media, "services/system_info.py", "def f():\n    from av import open"),
+    (environment_outside_settings, "logs.py", "import os\nos.environ['MCAI_LOG']"),
+    (environment_outside_settings, "logs.py", "import os\nos.getenv('MCAI_LOG')"),
+    (environment_outside_settings, "exchange/local.py", "from os import environ"),
+    (too_long_file, "logs.py", "\n" * (MAX_FILE_LINES + 1)),
+    (too_long_function, "logs.py", LONG_FUNCTION),
+    (undocumented_function, "logs.py", "def f():\n" + "    x = 1\n" * 8),
+    (no_public_list, "logs.py", "def f(): ..."),
+    (swallowed_exception, "logs.py", "try:\n    f()\nexcept Exception:\n    pass"),
+    (sleep, "logs.py", "import time\ntime.sleep(1)"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_the_rule(rule: Rule):
+    assert [offence for module in read_house() for offence in rule(module)] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"), PLANTED, ids=[f"{rule.__name__}-{index}" for index, (rule, _, _) in enumerate(PLANTED)]
+)
+def test_a_planted_fault_is_found(rule: Rule, path: str, text: str):
+    assert len(list(rule(Module(path, text)))) == 1
+
+
+def test_every_rule_is_tried_with_a_planted_fault():
+    assert {rule for rule, _, _ in PLANTED} == set(RULES)
+
+
+def test_a_late_import_that_has_its_reason_is_let_through():
+    module = Module("worker.py", "def start():\n    from mcai_worker_sdk.supervisor.run import run_worker")
+
+    assert [*late_import(module), *upward_import(module)] == []
+
+
+# --- cycles ------------------------------------------------------------------------------------------------------
+
+
+def import_graph(modules: list[Module]) -> dict[str, set[str]]:
+    """Which module imports which when it is loaded; imports inside functions are not part of it."""
+    names = {module.name for module in modules}
+    graph = {}
+    for module in modules:
+        inner = {line for function in module.functions for line, _ in imported_names(module, function)}
+        found = {name for line, name in imported_names(module, module.tree) if line not in inner}
+        # "from package.module import thing" names package.module.thing: the longest known prefix is the module.
+        targets = {next((known for known in _prefixes(name) if known in names), None) for name in found}
+        graph[module.name] = {target for target in targets if target is not None} - {module.name}
+    return graph
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str] | None:
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str] | None:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return None
+        for target in sorted(graph.get(name, ())):
+            if cycle := visit(target, [*path, name]):
+                return cycle
+        done.add(name)
+        return None
+
+    return next((cycle for name in sorted(graph) if (cycle := visit(name, []))), None)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert find_cycle(import_graph(read_house())) is None
+
+
+def test_a_planted_cycle_is_found():
+    modules = [
+        Module("host/link.py", "from mcai_worker_sdk.host.runner import run"),
+        Module("host/runner.py", "from mcai_worker_sdk.host import inline"),
+        Module("host/inline.py", "import mcai_worker_sdk.host.link"),
+    ]
+
+    cycle = find_cycle(import_graph(modules))
+
+    assert cycle is not None
+    assert set(cycle) == {f"mcai_worker_sdk.host.{name}" for name in ("link", "runner", "inline")}
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+#: What has no place in a source that others read. Joined here, so that this file does not hold it itself.
+PRIVATE_PATHS = ["/".join(steps) for steps in [("", "work", ""), ("", "farm", ""), ("", "tmp", "ref", "")]]
+NOTES = ["".join(halves) for halves in [("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK")]]
+FORBIDDEN = {
+    "a path of one machine": re.compile("|".join(PRIVATE_PATHS)),
+    "a note to oneself": re.compile(rf"\b(?:{'|'.join(NOTES)})\b"),
+}
+TEXT_SUFFIXES = {".py", ".md", ".toml", ".json", ".yml", ".yaml", ".cfg", ".sh", ".txt", ""}
+PARTS = ["src", "tests", "docs", "examples", "benchmarks", "packaging", ".ci"]
+
+
+def texts_of_the_repository() -> Iterator[tuple[str, str]]:
+    files = [path for part in PARTS for path in (ROOT / part).rglob("*")] + list(ROOT.glob("*"))
+    for path in sorted(files):
+        generated = {"_build", "_generated", "__pycache__"} & set(path.parts)
+        if path.is_file() and path.suffix in TEXT_SUFFIXES and not generated:
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")
+
+
+def forbidden_words(path: str, text: str) -> list[str]:
+    return [
+        f"{path}:{number} holds {what}: {line.strip()[:80]}"
+        for number, line in enumerate(text.splitlines(), 1)
+        for what, pattern in FORBIDDEN.items()
+        if pattern.search(line)
+    ]
+
+
+def test_no_file_holds_a_path_of_one_machine_or_a_note_to_oneself():
+    assert [offence for path, text in texts_of_the_repository() for offence in forbidden_words(path, text)] == []
+
+
+@pytest.mark.parametrize("word", [*PRIVATE_PATHS, *NOTES])
+def test_a_planted_word_is_found(word: str):
+    assert len(forbidden_words("x.py", f"first line\n# {word} x")) == 1
