@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -119,6 +120,8 @@ class JsonClient:
         self._session: aiohttp.ClientSession | None = None
         if not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", self._base_url, re.IGNORECASE):
             raise HttpError("has an address that does not read http://HOST or https://HOST")
+        if "@" in urlsplit(self._base_url).netloc:
+            raise HttpError("has an address with a user name in it, which is not used; take it out")
 
     @property
     def address(self) -> str:
@@ -210,6 +213,8 @@ def _named_status(status: int) -> str:
 def _connection_reason(error: Exception) -> str:
     # The texts of aiohttp's errors hold the whole URL, with whatever stands before its "@".
     cause: Any = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)  # asyncio's own text repeats the address
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return type(error).__name__

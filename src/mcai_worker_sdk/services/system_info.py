@@ -81,7 +81,7 @@ class SystemSampler:
         self._snapshot = self._take(gpu_usage=[])
 
     def sample(self) -> None:
-        """Read everything anew. Costs less than a millisecond of CPU; the first time, also the wait for the GPUs' driver."""
+        """Read everything anew: less than a millisecond of CPU and, the first time, the GPUs' driver's start."""
         with self._sampling:
             gpu_usage = self._read("GPUs", self._gpus.usage, _NOTHING)
             if self._gpu_facts is None:
