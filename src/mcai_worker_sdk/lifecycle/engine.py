@@ -18,7 +18,7 @@ from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.settlement import Case
 from mcai_worker_sdk.lifecycle.state import STATE_OF_PHASE, CurrentJob, Phase, ReportedOrders
 from mcai_worker_sdk.protocol import orders
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane
+from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 
 __all__ = ["Lifecycle", "LifecycleOptions"]
@@ -63,7 +63,7 @@ class Lifecycle:
         """The job in hand, whatever its phase."""
         return None if self._current is None else self._current.job_id
 
-    def feed(self, event: ev.Event) -> list[Effect]:
+    def feed(self, event: ev.Event) -> list[Effect]:  # noqa: C901, PLR0912 - one branch an event, and none is more
         """
         Take one event.
 
@@ -72,8 +72,10 @@ class Lifecycle:
         """
         match event:
             case ev.OrderReceived():
+                self._reported.delivered(event.delivery)
                 return self._receive(event.delivery, event.order)
             case ev.OrderUnreadable():
+                self._reported.delivered(event.delivery)
                 return self._refuse_unreadable(event)
             case ev.RequirementsChecked():
                 return self._requirements_checked(event)
@@ -132,16 +134,14 @@ class Lifecycle:
         return [*answer, fx.Settle(delivery, Case.CONTROLLED)]
 
     def _receive_job(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
-        if delivery.lane is Lane.JOBS:
-            self._reported.delivered()
+        if delivery.lane is Lane.DIRECT:
+            return [*self._accept_direct_job(delivery, order), fx.Settle(delivery, Case.CONTROLLED)]
         job = self._current
         if job is not None and job.is_redelivered_by(delivery, order.job_id):
             job.delivery = delivery
             return []
-        if self._reported.take(delivery, order.job_id):
-            return [fx.Settle(delivery, Case.REPORTED)]
-        if delivery.lane is Lane.DIRECT:
-            return [*self._accept_direct_job(delivery, order), fx.Settle(delivery, Case.CONTROLLED)]
+        if self._reported.take(order.job_id, delivery):
+            return [self._settle_job(delivery, order.job_id, Case.REPORTED)]
         if self._controls.shutting_down:
             return [fx.Settle(delivery, Case.SHUTTING_DOWN)]
         if job is not None:
@@ -151,7 +151,7 @@ class Lifecycle:
             return [
                 fx.Warn("The job is on the black list: its order is dropped.", order.job_id),
                 fx.DeleteBlackListed(order.job_id),
-                fx.Settle(delivery, Case.BLACK_LISTED),
+                self._settle_job(delivery, order.job_id, Case.BLACK_LISTED),
             ]
         if delivery.redelivered and not delivery.counted:
             return [
@@ -173,20 +173,20 @@ class Lifecycle:
             paths = orders.required_paths(order.parameters)
         except ParameterError as error:
             return self._fail(delivery, order.job_id, str(error), Case.FAILED)
-        self._current = CurrentJob(
-            order.job_id, Phase.CHECKING, order.parameters, delivery.body, delivery, queued=delivery.lane is Lane.JOBS
-        )
+        self._current = CurrentJob(order.job_id, Phase.CHECKING, order.parameters, delivery, delivery, queued=True)
         return [fx.CheckRequirements(order.job_id, paths)] if paths else self._run(self._current)
 
     def _accept_direct_job(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
         # A direct message is acknowledged at once: holding it would block the orders that control the job.
+        if self.current_job_id == order.job_id:
+            return [fx.Warn("The job is already in hand: its order by direct message is ignored.", order.job_id)]
         if self._current is not None or self._controls.shutting_down:
             return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
         try:
             paths = orders.required_paths(order.parameters)
         except ParameterError as error:
             return [fx.PublishResult(failed_result(order.job_id, str(error)))]
-        self._current = CurrentJob(order.job_id, Phase.CHECKING, order.parameters, delivery.body, None, queued=False)
+        self._current = CurrentJob(order.job_id, Phase.CHECKING, order.parameters, delivery, None, queued=False)
         started: list[Effect] = [fx.CheckRequirements(order.job_id, paths)] if paths else self._run(self._current)
         return [*self._adjust_consuming(), *started]
 
@@ -198,7 +198,19 @@ class Lifecycle:
         return [*announcement, fx.ReportProgression(job.job_id, 0), fx.RunJob(job.job_id, job.parameters)]
 
     def _fail(self, delivery: Delivery, job_id: int, message: str, case: Case) -> list[Effect]:
-        return [fx.PublishResult(failed_result(job_id, message)), fx.Settle(delivery, case)]
+        return [fx.PublishResult(failed_result(job_id, message)), self._settle_job(delivery, job_id, case)]
+
+    def _settle_job(self, delivery: Delivery, job_id: int, case: Case) -> Effect:
+        """Settle a queued job's order, and remember it while the broker may not know that it is done with."""
+        settle = fx.Settle(delivery, case)
+        if settle.settlement is Settlement.ACK:
+            self._reported.acknowledged(job_id, delivery)
+        return settle
+
+    def _let_go(self) -> None:
+        """No job is in hand any more, so nothing keeps other orders away."""
+        self._current = None
+        self._controls.holding_off = False
 
     def _refuse_unreadable(self, event: ev.OrderUnreadable) -> list[Effect]:
         job = self._current
@@ -213,26 +225,31 @@ class Lifecycle:
         job = self._current
         if job is None or job.phase is not Phase.CHECKING or job.job_id != event.job_id:
             return []
-        if job.stop_requested or job.expired:
+        delivery = job.delivery
+        # A job by direct message has no queue to go back to: a shutdown ends it before it ran.
+        if job.stop_requested or job.expired or (self._controls.shutting_down and delivery is None):
             return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
-        if self._controls.shutting_down and job.delivery is not None:
-            self._current = None
-            return [fx.Settle(job.delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+        if self._controls.shutting_down and delivery is not None:
+            self._let_go()
+            return [fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
         if not event.missing:
             return self._run(job)
-        missing = ", ".join(event.missing)
-        delivery = job.delivery
-        if delivery is None or delivery.soft_rejects >= self._options.soft_rejects_limit:
-            self._current = None
-            message = f"The job's requirements do not exist: {missing}."
-            result = fx.PublishResult(failed_result(job.job_id, message))
-            settled: list[Effect] = [] if delivery is None else [fx.Settle(delivery, Case.REQUIREMENTS_LIMIT)]
-            return [result, *settled, *self._adjust_consuming()]
-        self._current = None
+        self._let_go()
         return [
-            fx.Warn(f"Required paths do not exist yet: {missing}. The order comes back in 5 s.", job.job_id),
+            *self._requirements_missing(job.job_id, delivery, ", ".join(event.missing)),
+            *self._adjust_consuming(),
+        ]
+
+    def _requirements_missing(self, job_id: int, delivery: Delivery | None, missing: str) -> list[Effect]:
+        message = f"The job's requirements do not exist: {missing}."
+        if delivery is None:
+            return [fx.PublishResult(failed_result(job_id, message))]
+        if delivery.soft_rejects >= self._options.soft_rejects_limit:
+            return self._fail(delivery, job_id, message, Case.REQUIREMENTS_LIMIT)
+        return [
+            fx.Warn(f"Required paths do not exist yet: {missing}. The order comes back in 5 s.", job_id),
             fx.Delay(delivery),
-            fx.Settle(delivery, Case.REQUIREMENTS_MISSING),
+            self._settle_job(delivery, job_id, Case.REQUIREMENTS_MISSING),
         ]
 
     # Direct orders about one job
@@ -243,9 +260,7 @@ class Lifecycle:
             return [fx.Warn("The job is already in hand: init_process is ignored.", order.job_id)]
         if job is not None or self._controls.shutting_down:
             return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
-        self._current = CurrentJob(
-            order.job_id, Phase.INITIALISING, order.parameters, delivery.body, None, queued=False
-        )
+        self._current = CurrentJob(order.job_id, Phase.INITIALISING, order.parameters, delivery, None, queued=False)
         return [*self._adjust_consuming(), fx.InitialiseJob(order.job_id, order.parameters)]
 
     def _start(self, order: orders.StartProcess) -> list[Effect]:
@@ -258,6 +273,8 @@ class Lifecycle:
                 fx.Warn(f"start_process names job {order.job_id}, but job {job.job_id} is in hand.", order.job_id),
                 fx.PublishResult(failed_result(order.job_id, message)),
             ]
+        if job.stop_requested or job.expired or self._controls.shutting_down:
+            return [fx.Warn("The job was told to end: start_process is ignored.", order.job_id)]
         if order.parameters:
             job.parameters = order.parameters
         if job.phase is Phase.READY:
@@ -307,7 +324,7 @@ class Lifecycle:
     # What the host reports
 
     def _host_ready(self) -> list[Effect]:
-        if self._controls.host_ready:
+        if self._controls.host_ready or self._controls.shutting_down:
             return []
         self._controls.host_ready = True
         return [*self._adjust_consuming(), fx.AnnounceCreated()]
@@ -349,8 +366,7 @@ class Lifecycle:
         job = self._current
         if job is None or job.job_id != result.job_id:
             return [fx.Warn("A job ended that is not in hand: its result is ignored.", result.job_id)]
-        self._current = None
-        self._controls.holding_off = False
+        self._let_go()
         if job.expired:
             result = failed_result(
                 job.job_id,
@@ -370,13 +386,14 @@ class Lifecycle:
 
     def _conclude(self, job: CurrentJob, result: JobResult) -> list[Effect]:
         publication = fx.PublishResult(result)
-        if job.abandoned and job.queued and result.state is not JobState.COMPLETED:
+        # What the orchestrator itself asked to end is reported: given back, it would run again elsewhere.
+        told_to_end = job.stop_requested or job.expired
+        if job.abandoned and job.queued and result.state is not JobState.COMPLETED and not told_to_end:
             return [] if job.delivery is None else [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
         if job.delivery is not None:
-            self._reported.acknowledged(job.job_id, job.body)
-            return [publication, fx.Settle(job.delivery, _CASE_OF_STATE[result.state])]
+            return [publication, self._settle_job(job.delivery, job.job_id, _CASE_OF_STATE[result.state])]
         if job.queued:
-            self._reported.reported_without_link(job.job_id, job.body)
+            self._reported.reported_without_link(job.job_id, job.origin)
         return [publication]
 
     # Link, shutdown, status
@@ -388,8 +405,11 @@ class Lifecycle:
             return []
         job.delivery = None
         if job.phase is Phase.CHECKING:
+            if job.stop_requested or job.expired:
+                # That order is settled and does not come again: forgetting it would let the job run after all.
+                return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
             # Nothing ran yet: the order comes back and starts anew.
-            self._current = None
+            self._let_go()
             return [*self._adjust_consuming(), *([fx.Terminate()] if self._controls.shutting_down else [])]
         return []
 

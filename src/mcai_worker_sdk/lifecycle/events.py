@@ -1,4 +1,4 @@
-"""Events: what happened, as the lifecycle hears it. Made by the supervisor from what exchange, host and clock report."""
+"""Events: what happened, as the lifecycle hears it; made by the supervisor from exchange, host, backend and clock."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Case(enum.Enum):
     REDELIVERED = "the order was delivered before and nobody knows how far it came"
     ATTEMPTS_LIMIT = "the order was attempted more than MESSAGE_TTL_LIMIT times after the first"
     BLACK_LISTED = "the job is on the black list"
-    REPORTED = "the order came back after its result had been published"
+    REPORTED = "the order came back after it was done with: its result is published, or its job dropped"
     ENGAGED = "another job is initialised or running here"
     SHUTTING_DOWN = "the worker ends before the job could"
     CONTROLLED = "a direct message was answered"

@@ -6,8 +6,9 @@ import enum
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from mcai_worker_sdk.protocol.delivery import Delivery
+from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobState
 
@@ -39,8 +40,8 @@ class CurrentJob:
     job_id: int
     phase: Phase
     parameters: Sequence[OrderParameter]
-    body: bytes
-    """The order as it came: what a redelivery is recognised by."""
+    origin: Delivery
+    """The order as it came first: what a redelivery is recognised by."""
     delivery: Delivery | None
     """Settled when the job ends. ``None`` for a job by direct message, and after the link was lost."""
     queued: bool
@@ -51,7 +52,7 @@ class CurrentJob:
     expired: bool = False
     """``reached_expiration``: whatever comes of it, it ends in ``job_error``."""
     abandoned: bool = False
-    """The shutdown's grace is over: unless it completes, its order goes back to the queue."""
+    """The shutdown's grace is over: unless it completes or was told to end, its order goes back to the queue."""
 
     def is_redelivered_by(self, delivery: Delivery, job_id: int) -> bool:
         """Whether this delivery is the order of this very job, given back by the broker after the link was lost."""
@@ -60,33 +61,37 @@ class CurrentJob:
             and self.delivery is None
             and delivery.redelivered
             and self.job_id == job_id
-            and self.body == delivery.body
+            and self.origin.body == delivery.body
         )
+
+
+_OrderKey: TypeAlias = tuple[int, bytes, int]
 
 
 class ReportedOrders:
     """
-    The orders whose result was published while the broker may not know that they are done.
+    The orders that are done with while the broker may not know it.
 
     An acknowledgement has no answer in AMQP: it is proven by the next delivery of the same consumer. Until then, and
-    whenever the link is lost before, the order can come back and must not run again (decision B6). A fresh order with
-    the same id is a new run: only a redelivered one with the same body is recognised.
+    whenever the link is lost before, the order can come back and must not run again (decision B6). An order is known by
+    its job id, its body and its round through the delay queue (the copy sent there is not the order itself), and only a
+    redelivered one is recognised: a fresh order with the same id is a new run, and what was remembered of it is over.
     """
 
     #: More cannot be in flight with a prefetch of one; the rest is room for repeated losses.
     CAPACITY = 16
 
     def __init__(self) -> None:
-        self._unproven: tuple[int, bytes] | None = None
-        self._expected: deque[tuple[int, bytes]] = deque(maxlen=self.CAPACITY)
+        self._unproven: _OrderKey | None = None
+        self._expected: deque[_OrderKey] = deque(maxlen=self.CAPACITY)
 
-    def acknowledged(self, job_id: int, body: bytes) -> None:
-        """The order of a reported job is being acknowledged."""
-        self._unproven = (job_id, body)
+    def acknowledged(self, job_id: int, delivery: Delivery) -> None:
+        """The order is being acknowledged."""
+        self._unproven = _key(job_id, delivery)
 
-    def reported_without_link(self, job_id: int, body: bytes) -> None:
+    def reported_without_link(self, job_id: int, delivery: Delivery) -> None:
         """A job ended whose order the broker has taken back."""
-        self._expected.append((job_id, body))
+        self._expected.append(_key(job_id, delivery))
 
     def link_lost(self) -> None:
         """The last acknowledgement may not have arrived."""
@@ -94,14 +99,19 @@ class ReportedOrders:
             self._expected.append(self._unproven)
             self._unproven = None
 
-    def delivered(self) -> None:
-        """The job queue delivered again on the same link: the last acknowledgement arrived."""
-        self._unproven = None
+    def delivered(self, delivery: Delivery) -> None:
+        """A delivery of the job queue, whatever it holds, proves the acknowledgement before it."""
+        if delivery.lane is Lane.JOBS:
+            self._unproven = None
 
-    def take(self, delivery: Delivery, job_id: int) -> bool:
-        """Whether this delivery is an order reported before; it is forgotten then."""
-        key = (job_id, delivery.body)
-        if not delivery.redelivered or key not in self._expected:
+    def take(self, job_id: int, delivery: Delivery) -> bool:
+        """Whether this delivery is an order that is done with; it is forgotten then."""
+        key = _key(job_id, delivery)
+        if key not in self._expected:
             return False
         self._expected.remove(key)
-        return True
+        return delivery.redelivered
+
+
+def _key(job_id: int, delivery: Delivery) -> _OrderKey:
+    return job_id, delivery.body, delivery.soft_rejects
