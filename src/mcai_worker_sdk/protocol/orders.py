@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from mcai_worker_sdk.errors import ParameterError, ProtocolError
 
@@ -196,7 +197,14 @@ _ORDER_TYPES: dict[str, TypeAdapter[Any]] = {
     }.items()
 }
 
-_JSON_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+_JSON_KINDS: dict[type, str] = {
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 def parse_order(body: bytes) -> Order:
@@ -204,7 +212,7 @@ def parse_order(body: bytes) -> Order:
     Read one order.
 
     Args:
-        body: The message's bytes: UTF-8 JSON, at any depth and of any size.
+        body: The message's bytes: UTF-8 JSON of any size, nested at most 200 deep.
 
     Returns:
         The order named by the ``type`` key.
@@ -216,10 +224,12 @@ def parse_order(body: bytes) -> Order:
     if not body.strip():
         raise ProtocolError("The order is empty; expected one JSON object.")
     try:
-        content = _JSON_OBJECT.validate_json(body)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise ProtocolError(f"The order is not a JSON object: {fault}.") from None
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ProtocolError(f"The order is not JSON: {error}.") from None
+    if not isinstance(content, dict):
+        # The value itself could be a secret on its own: only its kind is named.
+        raise ProtocolError(f"The order is a JSON {_JSON_KINDS[type(content)]}; expected one JSON object.")
     return _build_order(content)
 
 
@@ -233,10 +243,10 @@ def _build_order(content: dict[str, Any]) -> Order:
         )
     try:
         order: Order = adapter.validate_python(content)
-        return order
     except ValidationError as error:
         faults = "; ".join(_describe_fault(fault) for fault in error.errors(include_url=False))
         raise ProtocolError(f"The order of type {name!r} is not valid: {faults}.", job_id=job_id) from None
+    return order
 
 
 def _readable_job_id(content: dict[str, Any]) -> int | None:
@@ -249,6 +259,8 @@ def _describe_fault(fault: Any) -> str:
     where = ".".join(str(step) for step in fault["loc"]) or "order"
     if fault["type"] == "missing":
         return f"{where} is missing"
+    if fault["type"] == "tuple_type":
+        return f"{where}: Input should be a valid array"
     # Parameter values can be secrets: only the job id is ever quoted.
     quoted = f" (got {_shorten(fault['input'])})" if where == "job_id" else ""
     return f"{where}: {fault['msg']}{quoted}"
@@ -272,11 +284,13 @@ def required_paths(parameters: Iterable[OrderParameter]) -> tuple[str, ...]:
     Raises:
         ParameterError: ``requirements`` is not an object, or its ``paths`` are not a list of strings.
     """
-    value = next((parameter.effective_value for parameter in parameters if parameter.id == "requirements"), None)
-    paths = value.get("paths", []) if isinstance(value, dict) else value
+    # Of several parameters with one id the last counts, here as for every other parameter.
+    values = [parameter.effective_value for parameter in parameters if parameter.id == "requirements"]
+    value = values[-1] if values else None
+    paths = value.get("paths") if isinstance(value, dict) else value
     if paths is None:
         return ()
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+    if not isinstance(value, dict) or not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
         raise ParameterError(
             f'Parameter \'requirements\' is {_shorten(value)}; expected an object such as {{"paths": ["/a/file"]}}.'
         )
