@@ -1,0 +1,140 @@
+"""From the packets of one stream to its frames: decoding, the range, what is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import av.error
+
+from mcai_worker_sdk.media.ranges import TimeRange
+
+__all__ = ["DamageReport", "FrameDecoder"]
+
+
+@dataclass(slots=True)
+class DamageReport:
+    """What was broken in the source; counted by the reading thread."""
+
+    corrupt_packets: int = 0
+    """Packets that the container marks as corrupt or that the decoder refused."""
+    corrupt_frames: int = 0
+    """Frames that were decoded from damaged data, and delivered."""
+    missing_packets: int = 0
+    """Packets the container declares and does not hold."""
+    early_end: str | None = None
+    """Why the source is taken to end before its end; ``None`` when it does not."""
+
+
+class FrameDecoder:
+    """
+    Decode one audio or video stream; keep the frames inside the range.
+
+    Video before the range is not decoded but for the two groups of pictures before it: their packets are kept and
+    decoded once the range begins. Two, because a group may start at a recovery point that completes only in the next.
+    Audio is decoded from the first packet, since its decoders carry state from frame to frame.
+    """
+
+    def __init__(self, stream: Any, time_range: TimeRange, report: DamageReport) -> None:
+        self.stream_index: int = stream.index
+        self.is_video: bool = stream.type == "video"
+        self.has_ended = False
+        """True once a frame beyond the range was seen: the stream needs no further packet."""
+        self._codec = stream.codec_context
+        self._codec.copy_opaque = True
+        self._time_base = stream.time_base
+        self._ticks = time_range.in_ticks(stream.time_base)
+        self._report = report
+        self._packet_count = 0
+        self._is_skipping = self.is_video and self._ticks.start is not None
+        self._kept: list[Any] = []
+        self._kept_group_starts: list[int] = []
+        self._size_key: tuple[int, int] | None = None
+        self._frame_bytes = 0
+        if self.is_video:
+            stream.thread_type = "AUTO"
+
+    def decode(self, packet: Any) -> list[Any]:
+        """
+        The frames inside the range that this packet completes.
+
+        Args:
+            packet: A packet of the stream; the empty one at the end drains the decoder.
+        """
+        if self.has_ended:
+            return []
+        if packet.is_corrupt:
+            self._report.corrupt_packets += 1
+        if packet.size:
+            packet.opaque = (packet.size, self._packet_count)
+            self._packet_count += 1
+        if self._is_skipping:
+            return self._select(self._decode_kept(packet))
+        return self._select(self._decode_packet(packet))
+
+    def size_bytes(self, frames: list[Any]) -> int:
+        """Memory the frames hold, in bytes; exact enough to bound a queue."""
+        if not frames:
+            return 0
+        frame = frames[0]
+        key = (frame.width, frame.height) if self.is_video else (frame.samples, 0)
+        if key != self._size_key:
+            self._size_key = key
+            self._frame_bytes = _frame_bytes(frame, is_video=self.is_video)
+        return self._frame_bytes * len(frames)
+
+    def time_seconds(self, frames: list[Any]) -> float | None:
+        """Presentation time of the last of these frames in the source, in seconds."""
+        pts = frames[-1].pts if frames else None
+        return None if pts is None or not self._time_base else float(pts * self._time_base)
+
+    def _decode_packet(self, packet: Any) -> list[Any]:
+        try:
+            frames: list[Any] = self._codec.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError:
+            self._report.corrupt_packets += not packet.is_corrupt
+            return []
+        return frames
+
+    def _decode_kept(self, packet: Any) -> Iterable[Any]:
+        """Keep the packet until the range begins; then decode all that were kept."""
+        if packet.size and packet.pts is not None and self._ticks.is_before(packet.pts):
+            if packet.is_keyframe:
+                self._forget_old_groups()
+            self._kept.append(packet)
+            return
+        self._is_skipping = False
+        kept, self._kept = [*self._kept, packet], []
+        for earlier in kept:
+            yield from self._decode_packet(earlier)
+
+    def _forget_old_groups(self) -> None:
+        self._kept_group_starts.append(len(self._kept))
+        if len(self._kept_group_starts) > 2:  # noqa: PLR2004 - two groups, see the class
+            start = self._kept_group_starts[1]
+            del self._kept[:start]
+            self._kept_group_starts = [index - start for index in self._kept_group_starts[1:]]
+
+    def _select(self, frames: Iterable[Any]) -> list[Any]:
+        """Drop frames outside the range; note its end."""
+        selected = []
+        for frame in frames:
+            pts = frame.pts
+            if self._ticks.is_after(pts):
+                self.has_ended = True
+                break
+            if not self._ticks.is_before(pts):
+                selected.append(frame)
+                if frame.is_corrupt:
+                    self._report.corrupt_frames += 1
+        return selected
+
+
+def _frame_bytes(frame: Any, *, is_video: bool) -> int:
+    if is_video:
+        bits: int = frame.format.padded_bits_per_pixel
+        return int(frame.width * frame.height * bits // 8)
+    return int(frame.samples * frame.format.bytes * frame.layout.nb_channels)

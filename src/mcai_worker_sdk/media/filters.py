@@ -1,0 +1,247 @@
+"""Filter chains: FFmpeg's filters between the decoder and the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import av.error
+from av.audio.layout import AudioLayout
+from av.filter import Filter as AvFilter
+from av.filter import Graph
+
+from mcai_worker_sdk.errors import MediaFilterError
+from mcai_worker_sdk.media.descriptors import Filter
+
+__all__ = ["FilterChain"]
+
+#: Filters whose pictures are a window into a larger one, or lie bottom-up. Without a copy behind them the plane of such
+#: a picture, line size times height, would reach beyond the memory it lies in.
+_WINDOW_FILTERS = frozenset({"crop", "field", "separatefields", "vflip"})
+#: Filters that always draw a new picture.
+_COPYING_FILTERS = frozenset({"copy", "scale"})
+
+#: Layouts FFmpeg assumes for a stream that only counts its channels, by that count.
+_DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+class FilterChain:
+    """
+    The filters of one stream, in a row.
+
+    A filter may give no frame or many for one it gets; :meth:`flush` gives what the filters still held.
+    One thread at a time.
+    """
+
+    def __init__(self, stream: Any, filters: Sequence[Filter]) -> None:
+        """
+        Args:
+            stream: PyAV's audio or video stream.
+            filters: At least one filter.
+
+        Raises:
+            MediaFilterError: FFmpeg refuses a filter, an option, a value, or the chain; the text says which.
+        """
+        self._stream_index: int = stream.index
+        self._is_video: bool = stream.type == "video"
+        self._time_base = stream.time_base
+        self._pixel_aspect = stream.sample_aspect_ratio if self._is_video else None
+        self._frame_rate = stream.guessed_rate if self._is_video else None
+        self._filters = tuple(filters)
+        self._graph: Graph | None = None
+        self._source: Any = None
+        self._sink: Any = None
+        self._input_key: tuple[Any, ...] | None = None
+        declared = _declared_key(stream)
+        if declared is not None:
+            self._configure(declared)
+
+    def process(self, frames: Sequence[Any]) -> list[Any]:
+        """Pass frames through the chain; return those that come out."""
+        out: list[Any] = []
+        for frame in frames:
+            if self._is_video or self._graph is None:
+                self._adapt(frame, out)
+            try:
+                self._source.push(frame)
+            except av.error.ArgumentError:
+                self._adapt(frame, out)
+                self._source.push(frame)
+        self._pull(out)
+        return out
+
+    def flush(self) -> list[Any]:
+        """Say that no further frame comes; return what the filters held back."""
+        out: list[Any] = []
+        self._finish(out)
+        return out
+
+    def _adapt(self, frame: Any, out: list[Any]) -> None:
+        """Build the graph anew when frames change their size or format in mid-stream, as ``ffmpeg`` does."""
+        key = _frame_key(frame, is_video=self._is_video)
+        if key == self._input_key:
+            return
+        self._finish(out)
+        self._configure(key)
+
+    def _finish(self, out: list[Any]) -> None:
+        if self._graph is None:
+            return
+        self._source.push(None)
+        self._pull(out)
+        self._graph = None
+
+    def _pull(self, out: list[Any]) -> None:
+        pull = self._sink.pull
+        try:
+            while True:
+                out.append(pull())
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+    def _configure(self, key: tuple[Any, ...]) -> None:
+        graph = Graph()
+        if not self._is_video:
+            graph.threads = 1
+        source = self._add_source(graph, key)
+        last = source
+        for position, item in enumerate(self._filters):
+            node = self._add_filter(graph, item, position)
+            self._link(last, node, item)
+            last = node
+        if self._is_video and _needs_copy(self._filters):
+            last = _linked(last, graph.add("copy"))
+        sink = graph.add("buffersink" if self._is_video else "abuffersink")
+        self._link(last, sink, self._filters[-1])
+        try:
+            graph.configure()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise MediaFilterError(
+                f"The filters of stream {self._stream_index} are {_shown(self._filters)}; expected a chain FFmpeg can "
+                f"set up ({_reason(error)}). Check that the filters fit the stream and each other."
+            ) from error
+        self._graph, self._source, self._sink, self._input_key = graph, source, sink, key
+
+    def _add_source(self, graph: Graph, key: tuple[Any, ...]) -> Any:
+        if self._is_video:
+            width, height, pixel_format, colour_space, colour_range = key
+            aspect = self._pixel_aspect
+            arguments = {
+                "video_size": f"{width}x{height}",
+                "pix_fmt": pixel_format,
+                "time_base": str(self._time_base),
+                "pixel_aspect": f"{aspect.numerator}/{aspect.denominator}" if aspect else "0/1",
+                "colorspace": str(colour_space),
+                "range": str(colour_range),
+            }
+            if self._frame_rate:
+                arguments["frame_rate"] = str(self._frame_rate)
+            return graph.add("buffer", **arguments)
+        sample_rate, sample_format, layout = key
+        return graph.add(
+            "abuffer",
+            sample_rate=str(sample_rate),
+            sample_fmt=sample_format,
+            channel_layout=layout,
+            time_base=str(self._time_base),
+        )
+
+    def _add_filter(self, graph: Graph, item: Filter, position: int) -> Any:
+        try:
+            AvFilter(item.name)
+        except ValueError as error:
+            raise MediaFilterError(
+                f"Filter {item.name!r} of stream {self._stream_index} is unknown; expected a filter of FFmpeg. "
+                "Correct its name in init_process (ffmpeg -filters lists them all)."
+            ) from error
+        try:
+            return _instance(graph, item, dict(item.parameters), position)
+        except (av.error.FFmpegError, ValueError, TypeError) as error:
+            raise self._option_error(item, error) from error
+
+    def _option_error(self, item: Filter, error: Exception) -> MediaFilterError:
+        """Find the option that is wrong by setting each one alone."""
+        place = f"of filter {item.name!r} of stream {self._stream_index}"
+        for name, value in item.parameters.items():
+            try:
+                _instance(Graph(), item, {name: value}, 0)
+            except ValueError as single:
+                if "unused config" in str(single):
+                    return MediaFilterError(
+                        f"Option {name!r} {place} is unknown; expected an option of that filter. "
+                        f"Correct its name in init_process (ffmpeg -h filter={item.name} lists them all)."
+                    )
+                return MediaFilterError(
+                    f"Option {name!r} {place} is {value!r}; expected a value the filter accepts ({_reason(single)}). "
+                    "Correct it in init_process."
+                )
+            except (av.error.FFmpegError, TypeError):
+                continue
+        return MediaFilterError(
+            f"Filter {item.name!r} of stream {self._stream_index} has the options {dict(item.parameters)}; "
+            f"expected options it can start with ({_reason(error)}). Correct them in init_process."
+        )
+
+    def _link(self, first: Any, second: Any, item: Filter) -> None:
+        try:
+            first.link_to(second)
+        except (av.error.FFmpegError, ValueError, IndexError) as error:
+            kind = "video" if self._is_video else "audio"
+            raise MediaFilterError(
+                f"Filter {item.name!r} of stream {self._stream_index} does not fit its place; expected a filter with "
+                f"one {kind} input and one {kind} output. Replace it in init_process."
+            ) from error
+
+
+def _instance(graph: Graph, item: Filter, options: dict[str, str], position: int) -> Any:
+    # PyAV takes the instance's name from the keyword "name", so it is never left to an option of that name.
+    label = item.label or f"{item.name}_{position}"
+    return graph.add(item.name, **{**options, "name": label})
+
+
+def _linked(first: Any, second: Any) -> Any:
+    first.link_to(second)
+    return second
+
+
+def _needs_copy(filters: Sequence[Filter]) -> bool:
+    for item in reversed(filters):
+        if item.name in _COPYING_FILTERS:
+            return False
+        if item.name in _WINDOW_FILTERS:
+            return True
+    return False
+
+
+def _declared_key(stream: Any) -> tuple[Any, ...] | None:
+    """What the container says frames will be like; ``None`` when only the first frame can tell."""
+    codec = stream.codec_context
+    if stream.type == "video":
+        if not codec.width or not codec.height or codec.pix_fmt is None:
+            return None
+        return (codec.width, codec.height, codec.pix_fmt, int(codec.colorspace), int(codec.color_range))
+    if not codec.sample_rate or not codec.format or not codec.channels:
+        return None
+    return (codec.sample_rate, codec.format.name, _layout_name(codec.layout, codec.channels))
+
+
+def _frame_key(frame: Any, *, is_video: bool) -> tuple[Any, ...]:
+    if is_video:
+        return (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
+    layout: AudioLayout = frame.layout
+    return (frame.sample_rate, frame.format.name, _layout_name(layout, layout.nb_channels))
+
+
+def _layout_name(layout: AudioLayout, channels: int) -> str:
+    name = layout.name
+    if not name or name.endswith("channels"):
+        return _DEFAULT_LAYOUTS.get(channels, f"{channels} channels")
+    return name
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _shown(filters: Sequence[Filter]) -> str:
+    return ", ".join(repr(item) for item in filters)

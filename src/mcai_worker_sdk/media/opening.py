@@ -1,0 +1,82 @@
+"""Opening a job's source and destination, whatever they are, without becoming deaf to a stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.media.results import FileResultWriter, ResultWriter
+from mcai_worker_sdk.media.source import MediaSource, open_file_source
+
+__all__ = ["open_destination", "open_source"]
+
+_T = TypeVar("_T")
+
+#: How often a wait looks whether the job shall stop, in seconds.
+STOP_CHECK_SECONDS = 0.1
+
+
+def open_destination(address: str) -> ResultWriter:
+    """
+    Open where results go.
+
+    Raises:
+        MediaDestinationError: It cannot be written to.
+    """
+    return FileResultWriter(address)
+
+
+def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSource | None:
+    """
+    Open what a job reads.
+
+    Returns:
+        The source; ``None`` when the job was stopped meanwhile. What still hangs in the network then is closed as soon
+        as it comes back.
+
+    Raises:
+        MediaSourceError: The source cannot be opened.
+        MediaTimeoutError: It did not answer in time.
+    """
+    opening: _Opening[MediaSource] = _Opening(lambda: open_file_source(url, hwaccel=hwaccel))
+    return opening.wait(channel)
+
+
+class _Opening(Generic[_T]):
+    """A call in a thread of its own, which can be left behind."""
+
+    def __init__(self, call: Callable[[], _T]) -> None:
+        self._call = call
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._source: _T | None = None
+        self._failure: BaseException | None = None
+        self._is_abandoned = False
+        threading.Thread(target=self._run, name="media-opening", daemon=True).start()
+
+    def wait(self, channel: McaiChannel) -> _T | None:
+        while not self._done.wait(STOP_CHECK_SECONDS):
+            if channel.is_stopped():
+                with self._lock:
+                    self._is_abandoned = True
+                    return None
+        if self._failure is not None:
+            raise self._failure
+        return self._source
+
+    def _run(self) -> None:
+        source: _T | None = None
+        try:
+            source = self._call()
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+            self._failure = error
+        with self._lock:
+            if self._is_abandoned:
+                close = getattr(source, "close", None)
+                if close is not None:
+                    close()
+            else:
+                self._source = source
+            self._done.set()

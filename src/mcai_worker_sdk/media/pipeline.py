@@ -1,0 +1,242 @@
+"""
+The threads that read ahead of the worker.
+
+::
+
+    reading thread             filtering thread            caller's thread
+    demux, decode, range  ──▶  filter chains  ──────────▶  batches, process_frames
+                    bounded link              bounded link
+
+FFmpeg works without the GIL in the first two, so they run beside the worker's Python code. Without a filter the
+filtering thread is left out. Frames travel in chunks, so that tens of thousands of small audio frames a second do not
+make the threads wait for each other at each of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import av.error
+
+from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
+from mcai_worker_sdk.media.decoder import DamageReport
+from mcai_worker_sdk.media.filters import FilterChain
+from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, Segment
+from mcai_worker_sdk.media.source import MediaSource
+
+__all__ = ["Pipeline", "StreamDecoder"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+#: Bytes of decoded frames that may wait for the filters: four pictures of 1080p.
+DECODED_LIMIT_BYTES = 12 * 2**20
+#: Bytes of frames that may wait for the worker.
+READY_LIMIT_BYTES = 24 * 2**20
+#: A chunk is passed on when it holds this many frames or bytes, whichever comes first.
+CHUNK_FRAMES = 64
+CHUNK_BYTES = 2**20
+
+#: How often a wait for frames looks whether the job shall stop, in seconds.
+STOP_CHECK_SECONDS = 0.1
+#: How long closing waits for a thread, in seconds; a network read that hangs is left to its own time-out.
+JOIN_SECONDS = 5.0
+
+
+class StreamDecoder(Protocol):
+    """Turns packets of one stream into frames, or whatever the stream delivers."""
+
+    stream_index: int
+    has_ended: bool
+
+    def decode(self, packet: Any) -> list[Any]:
+        """What the packet completes; the empty packet at the end drains the decoder."""
+
+    def size_bytes(self, frames: list[Any]) -> int:
+        """Memory these frames hold, in bytes."""
+
+    def time_seconds(self, frames: list[Any]) -> float | None:
+        """Presentation time of the last of these frames in seconds."""
+
+
+class Pipeline:
+    """Read, decode and filter the selected streams of a source; used once."""
+
+    def __init__(
+        self,
+        source: MediaSource,
+        decoders: Sequence[StreamDecoder],
+        chains: Mapping[int, FilterChain],
+        report: DamageReport,
+    ) -> None:
+        """
+        Args:
+            source: Opened; the pipeline closes it when it has read it.
+            decoders: One for each selected stream.
+            chains: The filter chains, by stream index; streams without one pass unfiltered.
+            report: Where damage is counted.
+        """
+        self._source = source
+        self._decoders = {decoder.stream_index: decoder for decoder in decoders}
+        self._chains = chains
+        self._report = report
+        self._chunk_frames = 1 if source.is_live else CHUNK_FRAMES
+        self._decoded = BoundedLink(DECODED_LIMIT_BYTES)
+        self._ready = BoundedLink(READY_LIMIT_BYTES) if chains else self._decoded
+        self._threads = [threading.Thread(target=self._read, name="media-reader", daemon=True)]
+        if chains:
+            self._threads.append(threading.Thread(target=self._filter, name="media-filter", daemon=True))
+
+    def segments(self, is_stopped: Callable[[], bool]) -> Iterator[Segment]:
+        """
+        Start the threads; yield what they deliver, in order, until the source ends or the job shall stop.
+
+        Raises:
+            MediaSourceError: The source could not be read.
+            MediaFilterError: A filter failed.
+            MediaTimeoutError: A network source stayed silent.
+        """
+        for thread in self._threads:
+            thread.start()
+        while not is_stopped():
+            try:
+                chunk = self._ready.get(STOP_CHECK_SECONDS)
+            except TimeoutError as error:
+                if isinstance(error, MediaTimeoutError):
+                    raise
+                continue
+            if chunk is None:
+                return
+            segments = chunk.segments
+            del chunk
+            while segments and not is_stopped():
+                yield segments.pop(0)
+
+    def close(self) -> None:
+        """Stop the threads; may be called again, also when they never started."""
+        self._decoded.abort()
+        self._ready.abort()
+        self._source.interrupt()
+        until = time.monotonic() + JOIN_SECONDS
+        for thread in self._threads:
+            if thread.ident is None:
+                continue
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                _LOGGER.warning("The thread %s still waits for the source; it is left to its time-out", thread.name)
+        if self._threads[0].ident is None:
+            self._source.close()
+
+    def _read(self) -> None:
+        failure: BaseException | None = None
+        try:
+            self._read_source()
+        except LinkClosedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for frames
+            failure = error
+        finally:
+            self._decoded.end(failure)
+            self._source.close()
+
+    def _read_source(self) -> None:
+        container = self._source.container
+        streams = [container.streams[index] for index in sorted(self._decoders)]
+        chunk = Chunk()
+        packets = container.demux(streams)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self._note_read_error(error)
+                chunk = self._drain(chunk)
+                break
+            if packet is None:
+                break
+            chunk = self._decode(packet, chunk)
+            if all(decoder.has_ended for decoder in self._decoders.values()):
+                break
+        self._decoded.put(chunk)
+
+    def _decode(self, packet: Any, chunk: Chunk) -> Chunk:
+        decoder = self._decoders[packet.stream_index]
+        had_ended = decoder.has_ended
+        frames = decoder.decode(packet)
+        if frames:
+            chunk.add(
+                decoder.stream_index,
+                frames,
+                size_bytes=decoder.size_bytes(frames),
+                time_seconds=decoder.time_seconds(frames),
+            )
+        if not had_ended and (decoder.has_ended or not packet.size):
+            decoder.has_ended = True
+            chunk.end_stream(decoder.stream_index)
+        if chunk.frame_count >= self._chunk_frames or chunk.size_bytes >= CHUNK_BYTES:
+            self._decoded.put(chunk)
+            return Chunk()
+        return chunk
+
+    def _drain(self, chunk: Chunk) -> Chunk:
+        """Take from the decoders what they hold after the source broke off."""
+        for index, decoder in self._decoders.items():
+            if not decoder.has_ended:
+                packet = av.Packet()
+                packet.stream = self._source.container.streams[index]
+                chunk = self._decode(packet, chunk)
+        return chunk
+
+    def _note_read_error(self, error: av.error.FFmpegError) -> None:
+        if isinstance(error, av.error.ExitError):
+            raise MediaTimeoutError(
+                "The source stayed silent for too long; expected it to go on. Check the server and the network."
+            ) from error
+        self._report.early_end = f"reading failed ({error.strerror})"
+
+    def _filter(self) -> None:
+        failure: BaseException | None = None
+        try:
+            while (chunk := self._decoded.get()) is not None:
+                self._filter_chunk(chunk)
+        except LinkClosedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for frames
+            failure = error
+            self._decoded.abort()
+        finally:
+            self._ready.end(failure)
+
+    def _filter_chunk(self, chunk: Chunk) -> None:
+        out = Chunk()
+        for segment in chunk.segments:
+            frames = segment.frames
+            chain = self._chains.get(segment.stream_index)
+            if chain is not None:
+                frames = chain.process(frames)
+                if segment.has_ended:
+                    frames += chain.flush()
+            decoder = self._decoders[segment.stream_index]
+            out.add(
+                segment.stream_index,
+                frames,
+                size_bytes=_filtered_bytes(frames, decoder),
+                time_seconds=segment.time_seconds,
+            )
+            if segment.has_ended:
+                out.end_stream(segment.stream_index)
+        self._ready.put(out)
+
+
+def read_failure(report: DamageReport, name: str) -> MediaSourceError:
+    """The error of a source that ended early."""
+    return MediaSourceError(
+        f"Source {name!r} ends early: {report.early_end}; expected it to be read to its end. "
+        "Check the file, or set MCAI_MEDIA_ON_ERROR=skip to keep what can be read."
+    )
+
+
+def _filtered_bytes(frames: list[Any], decoder: StreamDecoder) -> int:
+    return decoder.size_bytes(frames)

@@ -1,0 +1,83 @@
+"""How far a media job is: by the time stamps of what was processed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
+from mcai_worker_sdk.media.ranges import TimeRange
+
+__all__ = ["ProgressionMeter"]
+
+_COMPLETE_PERCENT = 100
+
+
+class ProgressionMeter:
+    """
+    Report whole percents of the known range, each once, rising.
+
+    Of an unknown range (live sources, single images) only 0 and the final 100 are reported.
+    """
+
+    def __init__(
+        self,
+        context: FormatContext,
+        stream_indexes: list[int],
+        time_range: TimeRange,
+        publish: Callable[[float], object],
+    ) -> None:
+        """
+        Args:
+            context: The source.
+            stream_indexes: The streams that are read.
+            time_range: The part that is read.
+            publish: Called with whole percents.
+        """
+        streams = [stream for stream in context.streams if stream.index in stream_indexes]
+        self._begin_seconds, self._end_seconds = _limits(context, streams, time_range)
+        self._publish = publish
+        self._percent = -1
+
+    def begin(self) -> None:
+        """Report 0."""
+        self._report(0)
+
+    def reach(self, time_seconds: float) -> None:
+        """Report how far the job is, when that is a percent further."""
+        if self._end_seconds is None:
+            return
+        span = self._end_seconds - self._begin_seconds
+        if span > 0:
+            done = (time_seconds - self._begin_seconds) / span
+            # 100 is for a job that has come to its end, not for its last frame.
+            self._report(min(int(_COMPLETE_PERCENT * done), _COMPLETE_PERCENT - 1))
+
+    def complete(self) -> None:
+        """Report 100."""
+        self._report(_COMPLETE_PERCENT)
+
+    def _report(self, percent: int) -> None:
+        if percent > self._percent:
+            self._percent = percent
+            self._publish(percent)
+
+
+def _limits(
+    context: FormatContext, streams: list[StreamDescriptor], time_range: TimeRange
+) -> tuple[float, float | None]:
+    """First and last instant that will be read, in seconds of the source's time stamps."""
+    starts = [stream.start_time for stream in streams if stream.start_time is not None]
+    begin = min(starts, default=context.start_time or 0.0)
+    ends = [
+        (stream.start_time or 0.0) + stream.duration
+        for stream in streams
+        if stream.duration is not None and stream.duration > 0
+    ]
+    end = max(ends, default=None)
+    if end is None and context.duration:
+        end = (context.start_time or 0.0) + context.duration
+    if time_range.start_seconds is not None:
+        begin = max(begin, time_range.start_seconds)
+    if end is not None and time_range.stop_seconds is not None:
+        end = min(end, time_range.stop_seconds)
+    return begin, end

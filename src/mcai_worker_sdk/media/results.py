@@ -1,0 +1,199 @@
+"""Writing what ``process_frames`` returned, while the job runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from mcai_worker_sdk.errors import MediaDestinationError, ResultError
+from mcai_worker_sdk.media.urls import local_path
+
+__all__ = ["FileResultWriter", "ResultWriter", "encode_result", "is_xml_document"]
+
+#: How much of a result is looked at to tell whether it is XML.
+_XML_HEAD = 256
+_XML_DOCUMENT = re.compile(r"[\ufeff\s]*<(\?xml\s|([A-Za-z_][\w.-]*:)?tt[\s>])")
+
+
+class ResultWriter(Protocol):
+    """Where results go: one for each call of ``process_frames``."""
+
+    def write(self, result: object) -> None:
+        """Take one result."""
+
+    def finish(self) -> None:
+        """Complete the destination."""
+
+    def discard(self) -> None:
+        """Leave nothing behind; may be called again and after :meth:`finish`, when it does nothing."""
+
+
+class FileResultWriter:
+    """
+    Write results to a file as ``{"frames": [...]}``, or one after the other when they are XML documents.
+
+    Results go to a temporary file beside the destination, which takes its place only when the job ends. A destination
+    that is no regular file (``/dev/stdout``, a pipe) is written to directly.
+    """
+
+    def __init__(self, destination: str) -> None:
+        """
+        Args:
+            destination: Path or ``file:`` URL. Relative to the worker's working directory.
+
+        Raises:
+            MediaDestinationError: The destination cannot be written to.
+        """
+        self._shown = destination
+        self._file: BinaryIO | None = None
+        self._temporary: Path | None = None
+        self._path = Path(os.path.realpath(local_path(destination))) if destination else Path()
+        self._count = 0
+        self._is_xml = False
+        self._open(destination)
+
+    def write(self, result: object) -> None:
+        """
+        Add one result.
+
+        Raises:
+            ResultError: The result is nothing JSON can express, or no XML among XML documents.
+            MediaDestinationError: The file cannot be written.
+        """
+        if self._count == 0:
+            self._is_xml = is_xml_document(result)
+        if self._is_xml:
+            if not is_xml_document(result):
+                raise ResultError(
+                    f"The result of process_frames is a {type(result).__name__}; expected an XML document, like the "
+                    "results before it. Return the same kind of value from every call."
+                )
+            self._put(result if isinstance(result, bytes) else str(result).encode())
+            self._put(b"\n")
+        else:
+            self._put(b'{"frames":[' if self._count == 0 else b",")
+            self._put(encode_result(result))
+        self._count += 1
+
+    def finish(self) -> None:
+        """
+        Complete the file and move it into place.
+
+        Raises:
+            MediaDestinationError: The file cannot be written.
+        """
+        if self._file is None:
+            return
+        if not self._is_xml:
+            self._put(b'{"frames":[]}' if self._count == 0 else b"]}")
+        try:
+            self._file.close()
+            if self._temporary is not None:
+                self._temporary.replace(self._path)
+                self._temporary = None
+        except OSError as error:
+            raise self._error(error) from error
+        finally:
+            self._file = None
+
+    def discard(self) -> None:
+        """Remove the temporary file, if there still is one."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None
+
+    def _open(self, destination: str) -> None:
+        if not destination:
+            raise MediaDestinationError(
+                "Parameter 'destination_path' is empty; expected the path of a file to write. Correct the order."
+            )
+        try:
+            if self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):
+                self._file = self._path.open("wb")
+                return
+            temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+            self._file = temporary.open("wb")
+            self._temporary = temporary
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _put(self, data: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> MediaDestinationError:
+        return MediaDestinationError(
+            f"Destination {self._shown!r} cannot be written: {error.strerror or error}; expected a file in "
+            "an existing, writable folder. Check the parameter 'destination_path'."
+        )
+
+
+def is_xml_document(result: object) -> bool:
+    """True for text or bytes that begin with an XML declaration, or with the root element of a TTML document."""
+    if isinstance(result, bytes):
+        result = result[:_XML_HEAD].decode("utf-8", errors="replace")
+    return isinstance(result, str) and _XML_DOCUMENT.match(result[:_XML_HEAD]) is not None
+
+
+def encode_result(result: object) -> bytes:
+    """
+    One result as JSON in UTF-8.
+
+    numpy's numbers and arrays (anything with ``tolist``) become numbers and lists; ``nan`` and infinities, which JSON
+    does not have, become ``null``.
+
+    Raises:
+        ResultError: The result holds a value JSON cannot express.
+    """
+    try:
+        text = json.dumps(result, default=_plain_value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        text = json.dumps(_plain(result), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def _plain_value(value: object) -> object:
+    to_list = getattr(value, "tolist", None)
+    if to_list is None or isinstance(value, type):
+        raise TypeError
+    return to_list()
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else None
+    if isinstance(value, dict):
+        return {_plain_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    to_list = getattr(value, "tolist", None)
+    if to_list is not None and not isinstance(value, type):
+        return _plain(to_list())
+    raise ResultError(
+        f"The result of process_frames holds a {type(value).__name__}; expected a dict, a list, text, a number, "
+        "a truth value, None or a numpy array. Convert it before returning it."
+    )
+
+
+def _plain_key(key: object) -> str | int | float | bool | None:
+    plain = _plain(key)
+    if isinstance(plain, str | int | float | None):
+        return plain
+    raise ResultError(
+        f"The result of process_frames has a dict with a {type(key).__name__} as key; expected text or a number. "
+        "Convert it before returning it."
+    )

@@ -1,0 +1,258 @@
+"""One media job, from its order's parameters to its results."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.errors import JobError, ParameterError
+from mcai_worker_sdk.media.batches import Batches, read_batch_size
+from mcai_worker_sdk.media.decoder import DamageReport
+from mcai_worker_sdk.media.field_order import is_top_field_first
+from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.frame import Frame
+from mcai_worker_sdk.media.links import Segment
+from mcai_worker_sdk.media.opening import open_destination, open_source
+from mcai_worker_sdk.media.pipeline import Pipeline, read_failure
+from mcai_worker_sdk.media.progression import ProgressionMeter
+from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.results import ResultWriter
+from mcai_worker_sdk.media.selection import Selection, select_streams
+from mcai_worker_sdk.media.source import MediaSource
+from mcai_worker_sdk.media.urls import shown_url
+
+__all__ = ["MediaOptions", "MediaSession", "MediaWorker"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaOptions:
+    """How this worker reads media; from ``MCAI_MEDIA_ON_ERROR`` and ``MCAI_MEDIA_HWACCEL``."""
+
+    on_error: Literal["fail", "skip"] = "fail"
+    """What a source that ends early does: fail the job, or end it with what could be read."""
+    hwaccel: str | None = None
+    """Device type that shall decode video (``cuda``), ``None`` for the CPU."""
+
+
+class MediaWorker(Protocol):
+    """
+    The methods of a media worker.
+
+    ``process_ebu_ttml_live(job_id, stream_index, frames)`` and ``update_process(parameters)`` are optional.
+    """
+
+    def init_process(self, context: FormatContext, parameters: Any) -> Any:
+        """Choose the streams: return a list of stream descriptors."""
+
+    def process_frames(self, job_id: str, stream_index: int, frames: list[Any]) -> Any:
+        """Process one batch; what is returned becomes one entry of the results."""
+
+    def ending_process(self) -> None:
+        """Clean up after the last batch."""
+
+
+class MediaSession:
+    """
+    Run one job of a media worker.
+
+    :meth:`open`, :meth:`run`, :meth:`close` are called in this order, in one thread, which is also the one the worker's
+    methods are called in. :meth:`update` may be called from another.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: MediaWorker,
+        job_id: int,
+        parameters: object,
+        values: Mapping[str, Any],
+        channel: McaiChannel,
+        options: MediaOptions,
+    ) -> None:
+        """
+        Args:
+            worker: The user's worker.
+            job_id: The job; the worker's ``process_frames`` gets it as text.
+            parameters: The job's parameters object, given to the worker.
+            values: The job's parameter values by name; ``source_path``, ``destination_path``, ``batch_size``,
+                ``sdk_start_index`` and ``sdk_stop_index`` are read here.
+            channel: Tells whether the job shall stop; takes its progression.
+            options: How this worker reads media.
+        """
+        self._worker = worker
+        self._job_id = job_id
+        self._parameters = parameters
+        self._values = values
+        self._channel = channel
+        self._options = options
+        self._report = DamageReport()
+        self._source: MediaSource | None = None
+        self._writer: ResultWriter | None = None
+        self._pipeline: Pipeline | None = None
+        self._meter: ProgressionMeter | None = None
+        self._selection: Selection | None = None
+        self._batches: Batches | None = None
+        self._destination = ""
+        self._must_end_worker = False
+        # Holds an update back while a batch is processed, so that a worker never sees both at once.
+        self._worker_calls = threading.RLock()
+
+    def open(self) -> None:
+        """
+        Check the destination, open the source, let the worker choose its streams, set up the filters.
+
+        Returns early, with nothing to run, when the job is stopped meanwhile.
+
+        Raises:
+            ParameterError: A parameter is missing or has an unusable value.
+            MediaDestinationError: The destination cannot be written to.
+            MediaSourceError: The source cannot be opened.
+            MediaFilterError: A stream descriptor or a filter is refused.
+        """
+        source_path = self._text("source_path")
+        self._destination = self._text("destination_path")
+        time_range = TimeRange.from_values(self._values)
+        self._batches = Batches(read_batch_size(self._values, self._parameters))
+        self._writer = open_destination(self._destination)
+        self._source = open_source(source_path, self._options.hwaccel, self._channel)
+        if self._source is None or self._channel.is_stopped():
+            return
+        context = self._source.context
+        descriptors = self._worker.init_process(context, self._parameters)
+        self._must_end_worker = True
+        self._selection = select_streams(self._source, descriptors, time_range, self._report)
+        self._meter = ProgressionMeter(
+            context, self._selection.stream_indexes, time_range, self._channel.publish_job_progression
+        )
+        self._pipeline = Pipeline(self._source, self._selection.decoders, self._selection.chains, self._report)
+
+    def run(self) -> dict[str, Any]:
+        """
+        Read the source to its end; give every batch to the worker; write its results.
+
+        Returns:
+            ``destination_paths`` and ``parameters`` of the job's result. After a stop: what there is so far.
+
+        Raises:
+            MediaError: The source, a filter or the destination failed.
+            Exception: What the worker's own code raised.
+        """
+        try:
+            self._process()
+            self._end_worker()
+            return self._finish()
+        finally:
+            self.close()
+
+    def update(self, parameters: object) -> None:
+        """
+        Give the worker new parameters, between two batches.
+
+        Raises:
+            JobError: The worker has no ``update_process``.
+        """
+        update_process = getattr(self._worker, "update_process", None)
+        if update_process is None:
+            raise JobError(
+                f"Job {self._job_id} cannot be updated: the worker has no method update_process; expected one that "
+                "takes the new parameters. Stop the job and send a new one."
+            )
+        with self._worker_calls:
+            self._parameters = parameters
+            update_process(parameters)
+
+    def close(self) -> None:
+        """Release everything; may be called again. A worker that was initialised hears ``ending_process`` once."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+        elif self._source is not None:
+            self._source.close()
+        if self._writer is not None:
+            self._writer.discard()
+        try:
+            self._end_worker()
+        except Exception:
+            _LOGGER.exception("ending_process of job %d failed after the job had failed", self._job_id)
+
+    def _process(self) -> None:
+        if self._pipeline is None or self._meter is None or self._selection is None:
+            return
+        assert self._batches is not None
+        self._meter.begin()
+        is_stopped = self._channel.is_stopped
+        for segment in self._pipeline.segments(is_stopped):
+            self._process_segment(segment)
+        if not is_stopped():
+            for stream_index, batch in self._batches.remainders():
+                self._process_batch(stream_index, batch)
+        if not is_stopped():
+            self._judge_source()
+            self._meter.complete()
+
+    def _process_segment(self, segment: Segment) -> None:
+        assert self._batches is not None
+        assert self._meter is not None
+        assert self._selection is not None
+        frames = segment.frames
+        if segment.stream_index not in self._selection.data_indexes:
+            is_video = segment.stream_index in self._selection.video_indexes
+            frames = [Frame(frame, is_video=is_video, top_field_first=is_top_field_first) for frame in frames]
+        segment.frames = []
+        for batch in self._batches.add(segment.stream_index, frames):
+            if self._channel.is_stopped():
+                return
+            self._process_batch(segment.stream_index, batch)
+        if segment.time_seconds is not None:
+            self._meter.reach(segment.time_seconds)
+
+    def _process_batch(self, stream_index: int, batch: list[Any]) -> None:
+        assert self._writer is not None
+        with self._worker_calls:
+            result = self._worker.process_frames(str(self._job_id), stream_index, batch)
+        self._writer.write(result)
+
+    def _judge_source(self) -> None:
+        if self._report.early_end is None:
+            return
+        failure = read_failure(self._report, shown_url(str(self._values["source_path"])))
+        if self._options.on_error == "fail":
+            raise failure
+        _LOGGER.warning("%s", failure)
+
+    def _end_worker(self) -> None:
+        if self._must_end_worker:
+            self._must_end_worker = False
+            with self._worker_calls:
+                self._worker.ending_process()
+
+    def _finish(self) -> dict[str, Any]:
+        assert self._writer is not None
+        self._writer.finish()
+        return {"destination_paths": [self._destination], "parameters": self._damage_parameters()}
+
+    def _damage_parameters(self) -> list[dict[str, Any]]:
+        counts = {
+            "corrupt_packets": self._report.corrupt_packets,
+            "corrupt_frames": self._report.corrupt_frames,
+            "missing_packets": self._report.missing_packets,
+        }
+        found = {name: count for name, count in counts.items() if count}
+        if found:
+            _LOGGER.warning("The source is damaged: %s", found)
+        return [{"id": name, "kind": "integer", "value": count} for name, count in found.items()]
+
+    def _text(self, name: str) -> str:
+        value = self._values.get(name)
+        if value is None:
+            value = getattr(self._parameters, name, None)
+        if not isinstance(value, str):
+            raise ParameterError(
+                f"Parameter {name!r} is {value!r}; expected a path or URL as text. Add it to the media job's order."
+            )
+        return value

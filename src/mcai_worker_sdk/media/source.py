@@ -1,0 +1,125 @@
+"""Opening what a job reads: files and everything FFmpeg opens by URL."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Protocol
+
+import av
+import av.error
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+
+from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
+from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.probe import probe
+from mcai_worker_sdk.media.urls import is_network_url, shown_url
+
+__all__ = ["FileSource", "MediaSource", "open_file_source"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+#: How long a network source may take to open, and then to deliver the next bytes, in seconds.
+NETWORK_TIMEOUT_SECONDS = 30.0
+
+
+class MediaSource(Protocol):
+    """
+    An opened source: what the pipeline reads from.
+
+    Opened, read and closed in the reading thread; :meth:`interrupt` may be called from any.
+    """
+
+    @property
+    def container(self) -> InputContainer:
+        """PyAV's container, opened for reading."""
+
+    @property
+    def context(self) -> FormatContext:
+        """What ``init_process`` is told."""
+
+    @property
+    def is_live(self) -> bool:
+        """True when the source has no known end: frames are passed on one by one, no progression is reported."""
+
+    def interrupt(self) -> None:
+        """Make a read that waits end soon, if the source can; the read then fails or finds the end."""
+
+    def close(self) -> None:
+        """Free the source; may be called again."""
+
+
+class FileSource:
+    """A file, or a network source with an end, opened by FFmpeg itself."""
+
+    def __init__(self, container: InputContainer) -> None:
+        self._container = container
+        self._context = probe(container)
+
+    @property
+    def container(self) -> InputContainer:
+        """PyAV's container, opened for reading."""
+        return self._container
+
+    @property
+    def context(self) -> FormatContext:
+        """What ``init_process`` is told."""
+        return self._context
+
+    @property
+    def is_live(self) -> bool:
+        """False: the source ends by itself."""
+        return False
+
+    def interrupt(self) -> None:
+        """Nothing: a file answers at once, and FFmpeg ends a network read at its time-out."""
+
+    def close(self) -> None:
+        """Free the container; may be called again."""
+        self._container.close()
+
+
+def open_file_source(url: str, *, hwaccel: str | None = None) -> FileSource:
+    """
+    Open a path or URL with FFmpeg.
+
+    Args:
+        url: A path, or a URL of a protocol FFmpeg knows (``file:``, ``http:``, ``https:``, ``concat:``, ...).
+        hwaccel: Device type that shall decode (``cuda``); without such a device the CPU decodes, with a warning.
+
+    Raises:
+        MediaSourceError: FFmpeg cannot open the source; the text says why.
+        MediaTimeoutError: A network source did not answer in time.
+    """
+    try:
+        return FileSource(_open_container(url, hwaccel))
+    except av.error.ExitError as error:
+        raise MediaTimeoutError(
+            f"Source {shown_url(url)!r} did not answer for {NETWORK_TIMEOUT_SECONDS:.0f} s; expected it to open. "
+            "Check that the server is reachable."
+        ) from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise MediaSourceError(
+            f"Source {shown_url(url)!r} cannot be opened: {reason}; expected a file or URL that FFmpeg can read. "
+            "Check the parameter 'source_path'."
+        ) from error
+
+
+def _open_container(url: str, hwaccel: str | None) -> InputContainer:
+    options: dict[str, Any] = {"mode": "r", "metadata_errors": "replace"}
+    if is_network_url(url):
+        options["timeout"] = NETWORK_TIMEOUT_SECONDS
+    if hwaccel is not None:
+        try:
+            return _opened(url, hwaccel=HWAccel(hwaccel, allow_software_fallback=True), **options)
+        except (RuntimeError, ValueError, NotImplementedError, av.error.ExternalError, av.error.UnknownError) as error:
+            if isinstance(error, av.error.InvalidDataError):
+                raise
+            _LOGGER.warning("No %s device can decode here (%s); the CPU decodes instead", hwaccel, error)
+    return _opened(url, **options)
+
+
+def _opened(url: str, **options: Any) -> InputContainer:
+    container: InputContainer = av.open(url, **options)
+    return container
