@@ -1,0 +1,178 @@
+"""A lane: one queue on one channel with one consumer, prefetch 1. The job queue is one, the direct queue another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed, AmqpConnection, IncomingMessage
+from mcai_worker_sdk.exchange.rabbitmq.topology import QueueSet, declare_queue_set
+from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+
+__all__ = ["ConsumerLane", "RabbitDelivery", "count_attempts", "count_soft_rejects", "settle"]
+
+_log = logging.getLogger(__name__)
+
+#: Orders in work at a time.
+PREFETCH = 1
+#: ``x-death`` reasons that mean a failed attempt.
+FAILED_REASONS = frozenset({"rejected", "delivery_limit"})
+DELIVERY_COUNT = "x-delivery-count"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RabbitDelivery(Delivery):
+    """A delivery with what is needed to settle it, and to publish its copy."""
+
+    tag: int = 0
+    channel: AmqpChannel | None = None
+    """Where the tag is valid: the delivery's epoch."""
+    properties: Any = None
+    """The message's AMQP properties."""
+
+
+class ConsumerLane:
+    """One queue's consumer; starts anew on each connection."""
+
+    def __init__(self, lane: Lane, *, consumer_tag: str, on_delivery: Callable[[RabbitDelivery], None]) -> None:
+        """
+        Args:
+            lane: What its deliveries are.
+            consumer_tag: The consumer's name at the broker (protocol facts A1).
+            on_delivery: Called for each message, in the event loop's thread.
+        """
+        self._lane = lane
+        self._consumer_tag = consumer_tag
+        self._on_delivery = on_delivery
+        self._channel: AmqpChannel | None = None
+        self._queue_name = ""
+        self._consuming = False
+        self._lock = asyncio.Lock()
+        self.lost: asyncio.Future[AmqpClosed] | None = None
+        """Done, with the reason, when the lane delivers no more; ``None`` before the first start."""
+
+    @property
+    def channel(self) -> AmqpChannel | None:
+        """The channel in use."""
+        return self._channel
+
+    async def start(self, connection: AmqpConnection, queue_set: QueueSet, *, vhost: str) -> None:
+        """
+        Open a channel and declare the queue; consuming waits for :meth:`consume`.
+
+        Raises:
+            MismatchError: The queue exists with other arguments.
+            AmqpClosed: The broker refused for another reason, or the link is gone.
+        """
+        self._consuming = False
+        channel = await connection.channel()
+        await declare_queue_set(channel, queue_set, vhost=vhost)
+        await channel.set_prefetch(PREFETCH)
+        self._channel = channel
+        self._queue_name = queue_set.queue.name
+        self.lost = asyncio.get_running_loop().create_future()
+        channel.closed.add_done_callback(lambda closed: self._on_lost(channel, closed.result()))
+        channel.on_cancel(lambda: self._on_cancelled(channel))
+
+    async def consume(self) -> None:
+        """
+        Start to consume. Idempotent; does nothing while the link is down.
+
+        Raises:
+            AmqpClosed: The broker refused, or the link is gone.
+        """
+        async with self._lock:
+            channel = self._channel
+            if self._consuming or channel is None or not channel.is_open:
+                return
+            self._consuming = True
+            await channel.consume(self._queue_name, self._consumer_tag, self._receive)
+
+    async def pause(self) -> None:
+        """Stop to consume; unsettled deliveries stay valid. Idempotent; does nothing while the link is down."""
+        async with self._lock:
+            channel = self._channel
+            if not self._consuming or channel is None or not channel.is_open:
+                return
+            self._consuming = False
+            try:
+                await channel.cancel(self._consumer_tag)
+            except AmqpClosed as closed:
+                _log.debug("The consumer %s ended with its channel: %s", self._consumer_tag, closed)
+
+    def _receive(self, message: IncomingMessage) -> None:
+        if self._channel is None:
+            return  # came in while its channel closes: the broker takes it back
+        headers: Mapping[str, Any] = message.properties.headers or {}
+        self._on_delivery(
+            RabbitDelivery(
+                body=message.body,
+                lane=self._lane,
+                redelivered=message.redelivered,
+                attempts=count_attempts(headers, self._queue_name) if headers else 0,
+                counted=_whole_number(headers.get(DELIVERY_COUNT)) > 0,
+                soft_rejects=count_soft_rejects(headers) if headers else 0,
+                headers=headers,
+                tag=message.tag,
+                channel=self._channel,
+                properties=message.properties,
+            )
+        )
+
+    def _on_cancelled(self, channel: AmqpChannel) -> None:
+        # The queue is gone, or its node is. Closing the channel returns what is unsettled, wherever it still can.
+        self._on_lost(channel, AmqpClosed(f"The broker cancelled the consumer of the queue {self._queue_name!r}."))
+        channel.close()
+
+    def _on_lost(self, channel: AmqpChannel, reason: AmqpClosed) -> None:
+        if channel is self._channel and self.lost is not None and not self.lost.done():
+            self._channel = None
+            self._consuming = False
+            self.lost.set_result(reason)
+
+
+def settle(delivery: RabbitDelivery, settlement: Settlement) -> None:
+    """Settle on the delivery's own channel; when that is gone, the broker has taken the message back."""
+    channel = delivery.channel
+    if channel is None:
+        settled = False
+    elif settlement is Settlement.ACK:
+        settled = channel.acknowledge(delivery.tag)
+    else:
+        settled = channel.reject(delivery.tag, requeue=settlement is Settlement.REQUEUE)
+    if not settled:
+        _log.info(
+            "The %s of delivery %d is dropped: its channel is gone, and the broker delivers the message again.",
+            settlement.value,
+            delivery.tag,
+        )
+
+
+def count_attempts(headers: Mapping[str, Any], queue_name: str) -> int:
+    """
+    Failed attempts the broker counted (decision B6).
+
+    Args:
+        headers: The message's headers; anything in them may be malformed, and then counts nothing.
+        queue_name: The job queue: other queues' entries (the delay queue's) are no attempts.
+    """
+    deaths = headers.get("x-death")
+    count = 0
+    for death in deaths if isinstance(deaths, list) else ():
+        if isinstance(death, Mapping) and death.get("queue") == queue_name and death.get("reason") in FAILED_REASONS:
+            count += _whole_number(death.get("count"))
+    return count + _whole_number(headers.get(DELIVERY_COUNT))
+
+
+def count_soft_rejects(headers: Mapping[str, Any]) -> int:
+    """How often the order was delayed: header ``soft_reject: [{count: n}]`` (decision B5)."""
+    entries = headers.get("soft_reject")
+    first = entries[0] if isinstance(entries, list) and entries else None
+    return _whole_number(first.get("count")) if isinstance(first, Mapping) else 0
+
+
+def _whole_number(value: object) -> int:
+    return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,323 @@
+"""
+The outbox: what has to be published, in order, until the broker has it.
+
+It outlives connections. What was sent and not confirmed when a channel ended is sent again on the next one, in its
+order. A progression waits here as one slot per job: a newer one replaces it as long as it is unsent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pika  # type: ignore[import-untyped]
+
+from mcai_worker_sdk.errors import ExchangeError
+from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed
+from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Progression, Response, UnknownJobError, dump
+
+__all__ = ["Publisher"]
+
+_log = logging.getLogger(__name__)
+
+#: Progressions sent and not yet confirmed; with more than this the newest value of a job replaces its unsent one.
+PROGRESSION_WINDOW = 128
+#: Delays before an unroutable or refused message is sent again, seconds; the last one repeats.
+RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+PRECONDITION_FAILED = 406
+
+
+class _Entry:
+    """One message on its way."""
+
+    __slots__ = ("body", "done", "exchange", "job_id", "must_arrive", "properties", "returned", "routing_key", "tries")
+
+    def __init__(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes | Callable[[], bytes],
+        properties: Any,
+        *,
+        must_arrive: bool = False,
+        job_id: int | None = None,
+        done: asyncio.Future[None] | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.body = body
+        self.properties = properties
+        self.must_arrive = must_arrive
+        #: Set for a progression.
+        self.job_id = job_id
+        self.done = done
+        self.returned = ""
+        self.tries = 0
+
+    @property
+    def abandoned(self) -> bool:
+        """The one who waited for it has gone."""
+        return self.done is not None and self.done.cancelled()
+
+    def content(self) -> bytes:
+        """The bytes; a progression is dumped only when it is sent."""
+        if not isinstance(self.body, bytes):
+            self.body = self.body()
+        return self.body
+
+
+class Publisher:
+    """Publishes with confirms and ``mandatory``, in order, across connections."""
+
+    def __init__(self, *, delivery_mode: int, now: Callable[[], str]) -> None:
+        """
+        Args:
+            delivery_mode: 2 for persistent messages, 1 for transient ones.
+            now: The ``datetime`` of a message.
+        """
+        self._delivery_mode = delivery_mode
+        self._now = now
+        self._properties = pika.BasicProperties(content_type="application/json", delivery_mode=delivery_mode)
+        self._waiting: deque[_Entry] = deque()
+        self._unconfirmed: dict[int, _Entry] = {}
+        self._progressions: dict[int, _Entry] = {}
+        self._progressions_in_flight = 0
+        self._channel: AmqpChannel | None = None
+        self._next_tag = 1
+        self._blocked = False
+        self._retries: dict[_Entry, asyncio.TimerHandle] = {}
+        self._unroutable_keys: set[str] = set()
+        self._closed = False
+
+    async def publish(self, response: Response) -> None:
+        """
+        Publish and wait for the confirmation, over as many connections as it takes.
+
+        A job's end is sent again until a queue has taken it. Any other response that no queue wants is dropped: nobody
+        listens, as when StepFlow is not up yet.
+
+        Raises:
+            ExchangeError: The exchange was closed first, or the message is too large for the broker.
+        """
+        exchange, routing_key = response.route
+        await self._submit(
+            exchange,
+            routing_key,
+            dump(response, self._now()),
+            self._properties,
+            must_arrive=exchange == JOB_RESPONSE and isinstance(response, JobResult | UnknownJobError),
+        )
+
+    async def publish_copy(
+        self, exchange: str, routing_key: str, body: bytes, properties: Any, headers: Mapping[str, Any]
+    ) -> None:
+        """
+        Publish a delivered message again, with other headers, and wait for the confirmation.
+
+        Raises:
+            ExchangeError: The exchange was closed first.
+        """
+        copy = pika.BasicProperties(
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            headers=dict(headers),
+            delivery_mode=self._delivery_mode if properties.delivery_mode is None else properties.delivery_mode,
+            priority=properties.priority,
+            correlation_id=properties.correlation_id,
+            reply_to=properties.reply_to,
+            message_id=properties.message_id,
+            timestamp=properties.timestamp,
+            type=properties.type,
+            app_id=properties.app_id,
+        )
+        await self._submit(exchange, routing_key, body, copy, must_arrive=True)
+
+    def publish_progression(self, progression: Progression) -> None:
+        """Send soon, without waiting; replaces an unsent progression of the same job."""
+        if self._closed:
+            return
+        now = self._now()
+
+        def body() -> bytes:
+            return dump(progression, now)
+
+        slot = self._progressions.get(progression.job_id)
+        if slot is not None:
+            slot.body = body
+            return
+        exchange, routing_key = progression.route
+        entry = _Entry(exchange, routing_key, body, self._properties, job_id=progression.job_id)
+        self._progressions[progression.job_id] = entry
+        self._waiting.append(entry)
+        self._pump()
+
+    async def attach(self, channel: AmqpChannel) -> None:
+        """Use a new channel: turn confirms on, and send what waits."""
+        self.detach()
+        await channel.confirm(self._on_confirm, self._on_return)
+        self._channel = channel
+        self._next_tag = 1
+        self._pump()
+
+    def detach(self, reason: AmqpClosed | None = None) -> None:
+        """Forget the channel; what it did not confirm is first in the line for the next one."""
+        self._channel = None
+        self._blocked = False
+        if reason is not None and reason.code == PRECONDITION_FAILED and "message size" in str(reason):
+            self._give_up_largest(reason)
+        unconfirmed = [entry for entry in self._unconfirmed.values() if not entry.abandoned]
+        self._unconfirmed.clear()
+        self._progressions_in_flight = 0
+        for entry in reversed(unconfirmed):
+            entry.returned = ""
+            if entry.job_id is not None:
+                if entry.job_id in self._progressions:
+                    continue
+                self._progressions[entry.job_id] = entry
+            self._waiting.appendleft(entry)
+
+    def set_blocked(self, blocked: bool, reason: str) -> None:
+        """Hold everything back while the broker takes nothing, so that progressions coalesce."""
+        self._blocked = blocked
+        if blocked:
+            _log.warning("RabbitMQ takes no messages for now (%s); they wait here.", reason)
+        else:
+            _log.info("RabbitMQ takes messages again.")
+            self._pump()
+
+    def close(self) -> None:
+        """Give up what is not confirmed: everyone who waits gets :class:`ExchangeError`."""
+        self._closed = True
+        self._channel = None
+        for timer in self._retries.values():
+            timer.cancel()
+        for entry in (*self._unconfirmed.values(), *self._waiting, *self._retries):
+            if entry.done is not None and not entry.done.done():
+                entry.done.set_exception(ExchangeError(_closed_text(entry)))
+        self._unconfirmed.clear()
+        self._waiting.clear()
+        self._retries.clear()
+        self._progressions.clear()
+
+    async def _submit(
+        self, exchange: str, routing_key: str, body: bytes, properties: Any, *, must_arrive: bool
+    ) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = _Entry(exchange, routing_key, body, properties, must_arrive=must_arrive, done=done)
+        if self._closed:
+            raise ExchangeError(_closed_text(entry))
+        self._waiting.append(entry)
+        self._pump()
+        await done
+
+    def _pump(self) -> None:
+        channel = self._channel
+        if channel is None or self._blocked:
+            return
+        waiting = self._waiting
+        while waiting and channel.is_open:
+            entry = waiting[0]
+            if entry.job_id is not None:
+                if self._progressions_in_flight >= PROGRESSION_WINDOW:
+                    return
+                self._progressions_in_flight += 1
+                del self._progressions[entry.job_id]
+            waiting.popleft()
+            if entry.abandoned:
+                continue
+            self._unconfirmed[self._next_tag] = entry
+            self._next_tag += 1
+            channel.publish(
+                entry.exchange,
+                entry.routing_key,
+                entry.content(),
+                entry.properties,
+                mandatory=entry.done is not None,
+            )
+
+    def _on_confirm(self, tag: int, multiple: bool, acknowledged: bool) -> None:
+        tags = [one for one in self._unconfirmed if one <= tag] if multiple else [tag]
+        for one in tags:
+            entry = self._unconfirmed.pop(one, None)
+            if entry is None:
+                continue
+            if entry.job_id is not None:
+                self._progressions_in_flight -= 1
+            elif not acknowledged:
+                self._try_later(entry, "the broker refused it (basic.nack)")
+            elif not entry.returned:
+                _finish(entry)
+            elif entry.must_arrive:
+                self._try_later(entry, f"no queue takes it ({entry.returned})")
+            else:
+                self._drop_unroutable(entry)
+        if self._waiting:
+            self._pump()
+
+    def _on_return(self, exchange: str, routing_key: str, body: bytes, reason: str) -> None:
+        # The broker returns a message just before it confirms it, and in the order of publishing; the frame holds no
+        # tag. Of two equal messages in flight it does not matter which one is meant.
+        for entry in self._unconfirmed.values():
+            same_route = entry.exchange == exchange and entry.routing_key == routing_key
+            if same_route and not entry.returned and entry.content() == body:
+                entry.returned = reason or "NO_ROUTE"
+                return
+
+    def _try_later(self, entry: _Entry, why: str) -> None:
+        if entry.abandoned:
+            return
+        delay = RETRY_DELAYS_SECONDS[min(entry.tries, len(RETRY_DELAYS_SECONDS) - 1)]
+        entry.tries += 1
+        entry.returned = ""
+        _log.warning(
+            "The message %s to exchange %s is not delivered: %s. It is sent again in %.1f s.",
+            entry.routing_key,
+            entry.exchange,
+            why,
+            delay,
+        )
+        self._retries[entry] = asyncio.get_running_loop().call_later(delay, self._resubmit, entry)
+
+    def _resubmit(self, entry: _Entry) -> None:
+        self._retries.pop(entry, None)
+        self._waiting.append(entry)
+        self._pump()
+
+    def _drop_unroutable(self, entry: _Entry) -> None:
+        if entry.routing_key not in self._unroutable_keys:
+            self._unroutable_keys.add(entry.routing_key)
+            _log.warning(
+                "No queue takes %s from exchange %s (%s): is StepFlow running on this broker? Said once.",
+                entry.routing_key,
+                entry.exchange,
+                entry.returned,
+            )
+        _finish(entry)
+
+    def _give_up_largest(self, reason: AmqpClosed) -> None:
+        if not self._unconfirmed:
+            return
+        tag = max(self._unconfirmed, key=lambda one: len(self._unconfirmed[one].content()))
+        entry = self._unconfirmed.pop(tag)
+        if entry.done is not None and not entry.done.done():
+            entry.done.set_exception(
+                ExchangeError(
+                    f"The message {entry.routing_key} is {len(entry.content())} bytes; expected what the broker takes "
+                    f"({reason}). Write large results to a file and return its path."
+                )
+            )
+
+
+def _finish(entry: _Entry) -> None:
+    if entry.done is not None and not entry.done.done():
+        entry.done.set_result(None)
+
+
+def _closed_text(entry: _Entry) -> str:
+    return (
+        f"The exchange was closed before the broker confirmed {entry.routing_key}; its order was not settled and "
+        "comes again."
+    )
