@@ -36,6 +36,7 @@ class McaiChannel:
         self._job_id = job_id
         self._report_progression = report_progression
         self._stop_requested = threading.Event()
+        self._stop_seen = False
         self._closed = False
         self._status: JobStatus | None = None
         self._error_message: str | None = None
@@ -62,7 +63,10 @@ class McaiChannel:
 
     def is_stopped(self) -> bool:
         """True once the orchestrator, the operator or a shutdown asked this job to stop."""
-        return self._stop_requested.is_set()
+        if not self._stop_requested.is_set():
+            return False
+        self._stop_seen = True
+        return True
 
     def set_job_status(self, status: JobStatus) -> bool:
         """
@@ -114,6 +118,11 @@ class McaiChannel:
     @property
     def _chosen_error_message(self) -> str | None:
         return self._error_message
+
+    @property
+    def _saw_stop(self) -> bool:
+        """Whether the job was told to stop and asked about it: it stopped. One that never asked completed."""
+        return self._stop_seen
 
     def _request_stop(self) -> None:
         self._stop_requested.set()

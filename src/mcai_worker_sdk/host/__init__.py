@@ -1,0 +1,1 @@
+"""Where user code runs: in the job process, in a thread, or inline."""

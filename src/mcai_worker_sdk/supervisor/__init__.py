@@ -1,0 +1,1 @@
+"""Composes exchange, lifecycle, host and services into a worker that runs."""

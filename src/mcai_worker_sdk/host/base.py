@@ -1,0 +1,71 @@
+"""The port: what the supervisor needs of a host, wherever user code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobResult
+
+__all__ = ["Host", "HostLimits", "JobUsage"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """What a job process may use before it is ended. ``None`` means no limit."""
+
+    job_timeout_seconds: float | None = None
+    """``MCAI_JOB_TIMEOUT_SECONDS``: a job that runs longer is killed and reported as an error."""
+    stop_grace_seconds: float | None = None
+    """``MCAI_STOP_GRACE_SECONDS``: a job told to stop that goes on longer is killed and reported as stopped."""
+    max_jobs_per_process: int | None = None
+    """``MCAI_MAX_JOBS_PER_PROCESS``: the process is replaced after so many jobs, between two of them."""
+    max_rss_mb: int | None = None
+    """``MCAI_MAX_RSS_MB_PER_PROCESS``: the process is replaced between two jobs once it holds more memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobUsage:
+    """What the running job used so far."""
+
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+class Host(Protocol):
+    """Runs one job at a time. Answers come as lifecycle events, in the order they happen."""
+
+    def launch(self) -> None:
+        """Start what must be started before there is an event loop."""
+
+    def attach(self) -> None:
+        """Go on on the running event loop: ends in ``HostReady`` or ``HostFailed``."""
+
+    async def close(self) -> None:
+        """End it, with the job it may still run."""
+
+    def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Run a job; ends in ``JobEnded``."""
+
+    def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Prepare a job; ends in ``JobInitialised`` or ``JobEnded``."""
+
+    def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Run the prepared job; ends in ``JobEnded``."""
+
+    def stop(self, job_id: int) -> None:
+        """Let the job see ``is_stopped()``."""
+
+    def discard(self, job_id: int) -> None:
+        """Give up the prepared job; ends in ``JobEnded``, state stopped."""
+
+    def update(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Give the job new parameters; ends in ``JobUpdated``."""
+
+    def kill(self, verdict: JobResult, reason: str) -> None:
+        """End the job from outside, if that can be done here; it ends in ``verdict``."""
+
+    def usage(self) -> JobUsage:
+        """What the job in hand used so far."""

@@ -1,0 +1,307 @@
+"""
+The link between supervisor and job process: small typed messages as JSON over a socket pair.
+
+A frame is four bytes of length, big-endian, and that many bytes of UTF-8 JSON. No pickle: an order's data never names
+code to run.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from mcai_worker_sdk.errors import HostError
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter
+
+__all__ = [
+    "Command",
+    "Discard",
+    "Ended",
+    "Exit",
+    "FrameBuffer",
+    "Initialise",
+    "Initialised",
+    "JobLink",
+    "Log",
+    "Progressed",
+    "Ready",
+    "Report",
+    "Run",
+    "SetupFailed",
+    "Start",
+    "Stop",
+    "Update",
+    "Updated",
+    "decode_command",
+    "decode_report",
+    "encode",
+]
+
+_LENGTH = struct.Struct(">I")
+
+#: Parameters as they cross the link: the order's own form.
+WireParameters: TypeAlias = list[dict[str, Any]]
+
+
+# Commands: supervisor to job process
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a job."""
+
+    job_id: int
+    parameters: WireParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Initialise:
+    """Prepare a job."""
+
+    job_id: int
+    parameters: WireParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run the prepared job."""
+
+    job_id: int
+    parameters: WireParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Let the job see ``is_stopped()``."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Give up the prepared job."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Give the running job new parameters."""
+
+    job_id: int
+    parameters: WireParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """End the job process."""
+
+
+# Reports: job process to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """``setup()`` is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetupFailed:
+    """``setup()`` raised."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """The job is prepared."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """User code reported its progression, in whole percents."""
+
+    job_id: int
+    progression: int
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The update was taken, or refused."""
+
+    job_id: int
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The job ended."""
+
+    result: JobResult
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log record, made in the job process."""
+
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+Command: TypeAlias = Run | Initialise | Start | Stop | Discard | Update | Exit
+Report: TypeAlias = Ready | SetupFailed | Initialised | Progressed | Updated | Ended | Log
+
+_COMMANDS: dict[str, type[Command]] = {
+    kind.__name__: kind for kind in (Run, Initialise, Start, Stop, Discard, Update, Exit)
+}
+_REPORTS: dict[str, type[Report]] = {
+    kind.__name__: kind for kind in (Ready, SetupFailed, Initialised, Progressed, Updated, Ended, Log)
+}
+
+
+def wire_parameters(parameters: Sequence[OrderParameter]) -> WireParameters:
+    """Parameters in the form that crosses the link."""
+    return [parameter.model_dump() for parameter in parameters]
+
+
+def order_parameters(parameters: WireParameters) -> tuple[OrderParameter, ...]:
+    """Parameters as they were before they crossed the link."""
+    return tuple(OrderParameter(**parameter) for parameter in parameters)
+
+
+def encode(message: Command | Report) -> bytes:
+    """Make the frame of a message."""
+    # Field by field: ``asdict`` would copy a large result once more.
+    fields = {name: getattr(message, name) for name in message.__slots__}
+    if isinstance(message, Ended):
+        fields["result"] = asdict(message.result)
+    body = json.dumps([type(message).__name__, fields], ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", errors="surrogatepass"
+    )
+    return _LENGTH.pack(len(body)) + body
+
+
+def decode_command(body: bytes) -> Command:
+    """Read a command from a frame's body."""
+    name, fields = _decode(body)
+    return _COMMANDS[name](**fields)
+
+
+def decode_report(body: bytes) -> Report:
+    """Read a report from a frame's body."""
+    name, fields = _decode(body)
+    if name == Ended.__name__:
+        return Ended(_result(fields["result"]))
+    return _REPORTS[name](**fields)
+
+
+def _decode(body: bytes) -> tuple[str, dict[str, Any]]:
+    name, fields = json.loads(body.decode("utf-8", errors="surrogatepass"))
+    return name, fields
+
+
+def _result(fields: dict[str, Any]) -> JobResult:
+    return JobResult(
+        **{
+            **fields,
+            "state": JobState(fields["state"]),
+            "destination_paths": tuple(fields["destination_paths"]),
+            "parameters": tuple(ResultParameter(**parameter) for parameter in fields["parameters"]),
+        }
+    )
+
+
+class FrameBuffer:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take what the socket gave; yield the bodies of the frames that are whole now."""
+        self._bytes += data
+        start = 0
+        while len(self._bytes) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._bytes, start)
+            end = start + _LENGTH.size + length
+            if len(self._bytes) < end:
+                break
+            yield bytes(self._bytes[start + _LENGTH.size : end])
+            start = end
+        del self._bytes[:start]
+
+
+class JobLink:
+    """
+    The job process's end: blocking, usable from any thread.
+
+    A progression never waits for a supervisor that is slow: the newest one of a job replaces those that could not be
+    sent, and the last one is sent before anything else that follows.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._lock = threading.Lock()
+        self._waiting_progression: bytes | None = None
+
+    def send(self, report: Report) -> None:
+        """Send a report, waiting for the supervisor if need be. Does nothing once the supervisor is gone."""
+        frame = encode(report)
+        with self._lock:
+            waiting, self._waiting_progression = self._waiting_progression, None
+            try:
+                self._socket.sendall(frame if waiting is None else waiting + frame)
+            except OSError:
+                return
+
+    def send_progression(self, job_id: int, progression: int) -> None:
+        """Send a progression without waiting."""
+        frame = encode(Progressed(job_id, progression))
+        with self._lock:
+            try:
+                sent = self._socket.send(frame, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._waiting_progression = frame
+                return
+            except OSError:
+                return
+            self._waiting_progression = None
+            if sent < len(frame):
+                self._socket.sendall(frame[sent:])
+
+    def commands(self) -> Iterator[Command]:
+        """Yield commands until the supervisor closes the link or dies."""
+        buffer = FrameBuffer()
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except OSError:
+                return
+            if not data:
+                return
+            for body in buffer.feed(data):
+                yield decode_command(body)
+
+    def close(self) -> None:
+        """Close the link; the supervisor sees its end."""
+        self._socket.close()
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """
+    Make the two ends of a link.
+
+    Raises:
+        HostError: The system has no socket left to give.
+    """
+    try:
+        return socket.socketpair()
+    except OSError as error:
+        raise HostError(f"The link to the job process cannot be made: {error}.") from error

@@ -1,0 +1,158 @@
+"""What every host behind a link shares: commands out, reports in, the time and the usage of the job in hand."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host.base import HostLimits, JobUsage
+from mcai_worker_sdk.host.supervised_link import SupervisedLink
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.logs import emit_relayed
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+
+__all__ = ["JobInHand", "LinkedHost"]
+
+
+@dataclass(slots=True)
+class JobInHand:
+    """The job the host runs or keeps prepared."""
+
+    job_id: int
+    wall_started: float
+    cpu_started: float
+    verdict: JobResult | None = None
+    """What the job ends in if the supervisor kills its process."""
+
+
+class LinkedHost(abc.ABC):
+    """
+    Runs user code at the other end of a link. Called from the event loop.
+
+    Commands given before the worker is ready wait for it.
+
+    Args:
+        limits: When a job is ended from outside.
+        on_event: Called with what happens, in order.
+    """
+
+    def __init__(self, limits: HostLimits, on_event: Callable[[ev.Event], None]) -> None:
+        self._limits = limits
+        self._on_event = on_event
+        self._link: SupervisedLink | None = None
+        self._ready = False
+        self._waiting: list[link.Command] = []
+        self._job: JobInHand | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+
+    def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Run a job; ends in ``JobEnded``."""
+        self._begin(job_id)
+        self._send(link.Run(job_id, link.wire_parameters(parameters)))
+
+    def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Prepare a job; ends in ``JobInitialised`` or ``JobEnded``."""
+        self._begin(job_id)
+        self._send(link.Initialise(job_id, link.wire_parameters(parameters)))
+
+    def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Run the prepared job; ends in ``JobEnded``."""
+        self._start_timeout(job_id)
+        self._send(link.Start(job_id, link.wire_parameters(parameters)))
+
+    def stop(self, job_id: int) -> None:
+        """Let the job see ``is_stopped()``; end it from outside when it goes on past the stop grace."""
+        self._send(link.Stop(job_id))
+        grace = self._limits.stop_grace_seconds
+        if grace is not None:
+            self._kill_later(grace, job_id, JobResult(job_id, JobState.STOPPED), "it went on after its stop order")
+
+    def discard(self, job_id: int) -> None:
+        """Give up the prepared job; ends in ``JobEnded``, state stopped."""
+        self._send(link.Discard(job_id))
+
+    def update(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
+        """Give the job new parameters; ends in ``JobUpdated``."""
+        self._send(link.Update(job_id, link.wire_parameters(parameters)))
+
+    def usage(self) -> JobUsage:
+        """What the job in hand used so far."""
+        job = self._job
+        if job is None:
+            return JobUsage()
+        return JobUsage(time.monotonic() - job.wall_started, max(0.0, self._cpu_seconds() - job.cpu_started))
+
+    @abc.abstractmethod
+    def kill(self, verdict: JobResult, reason: str) -> None:
+        """End the job from outside, whatever it does; it ends in ``verdict``."""
+
+    @abc.abstractmethod
+    def _cpu_seconds(self) -> float:
+        """User plus system time of where user code runs, in seconds."""
+
+    def _setup_failed(self, message: str) -> None:
+        self._on_event(ev.HostFailed(message))
+
+    def _send(self, command: link.Command) -> None:
+        if self._ready and self._link is not None:
+            self._link.send(command)
+        else:
+            self._waiting.append(command)
+
+    def _take_report(self, report: link.Report) -> None:
+        match report:
+            case link.Log():
+                emit_relayed(report.record)
+            case link.Progressed():
+                self._on_event(ev.ProgressionReported(report.job_id, report.progression))
+            case link.Ended():
+                self._job_ended(report.result)
+            case link.Initialised():
+                # The time-out counts work, not the wait for start_process.
+                self._cancel_timers()
+                self._on_event(ev.JobInitialised(report.job_id))
+            case link.Updated():
+                self._on_event(ev.JobUpdated(report.job_id, report.refusal))
+            case link.Ready():
+                self._host_ready()
+            case link.SetupFailed():
+                self._setup_failed(report.message)
+
+    def _host_ready(self) -> None:
+        self._ready = True
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            self._send(command)
+        self._on_event(ev.HostReady())
+
+    def _job_ended(self, result: JobResult) -> None:
+        self._job = None
+        self._cancel_timers()
+        self._on_event(ev.JobEnded(result))
+
+    def _begin(self, job_id: int) -> None:
+        self._job = JobInHand(job_id, time.monotonic(), self._cpu_seconds())
+        self._start_timeout(job_id)
+
+    def _start_timeout(self, job_id: int) -> None:
+        timeout = self._limits.job_timeout_seconds
+        if timeout is not None:
+            message = f"The job ran longer than MCAI_JOB_TIMEOUT_SECONDS ({timeout:g} s) and was killed."
+            self._kill_later(timeout, job_id, failed_result(job_id, message), "it ran past its time-out")
+
+    def _kill_later(self, delay_seconds: float, job_id: int, verdict: JobResult, reason: str) -> None:
+        def kill_if_running() -> None:
+            if self._job is not None and self._job.job_id == job_id:
+                self.kill(verdict, reason)
+
+        self._timers.append(asyncio.get_running_loop().call_later(delay_seconds, kill_if_running))
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()

@@ -1,0 +1,232 @@
+"""
+The job process as the supervisor holds it: started, watched, killed, replaced.
+
+A job that kills its process is reported once, with signal or exit code; the next process is spawned at once. The first
+one is forked when that is safe, before the supervisor has an event loop, a thread or a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import psutil
+
+from mcai_worker_sdk.errors import HostError
+from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host.base import HostLimits
+from mcai_worker_sdk.host.death import OutOfMemoryCounter, describe_death
+from mcai_worker_sdk.host.job_process import ProcessPlan, run_in_process
+from mcai_worker_sdk.host.linked import JobInHand, LinkedHost
+from mcai_worker_sdk.host.start_method import choose_start_method
+from mcai_worker_sdk.host.supervised_link import SupervisedLink
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.protocol.responses import JobResult, failed_result
+
+__all__ = ["ProcessHost"]
+
+_logger = logging.getLogger(__name__)
+
+#: How long a job process that was told to exit may take before it is killed, in seconds.
+EXIT_SECONDS = 5.0
+
+
+class ProcessHost(LinkedHost):
+    """
+    Runs user code in a process of its own.
+
+    :meth:`launch` comes first, before the event loop; all else is called from the event loop.
+
+    Args:
+        plan: The worker and its surroundings.
+        limits: When a process is killed or replaced.
+        on_event: Called with what happens, in order.
+    """
+
+    def __init__(self, plan: ProcessPlan, limits: HostLimits, on_event: Callable[[ev.Event], None]) -> None:
+        super().__init__(limits, on_event)
+        self._plan = plan
+        self._process: BaseProcess | None = None
+        self._usage: psutil.Process | None = None
+        self._supervisor_end: socket.socket | None = None
+        self._exit_watch: int | None = None
+        self._leaving = False
+        self._replacing = False
+        self._jobs_done = 0
+        self._out_of_memory = OutOfMemoryCounter()
+        self._ended = asyncio.Event()
+
+    def launch(self) -> None:
+        """
+        Start the first job process, by fork when that is safe. Called before there is an event loop.
+
+        Raises:
+            HostError: The process cannot be started.
+        """
+        method, reason = choose_start_method()
+        _logger.debug("The job process starts by %s: %s.", method, reason)
+        self._start_process(method)
+
+    def attach(self) -> None:
+        """Take the launched process over onto the running event loop."""
+        assert self._supervisor_end is not None
+        assert self._process is not None
+        assert self._process.pid is not None
+        self._link = SupervisedLink(self._supervisor_end, self._take_report)
+        # A pidfd tells the end of the process itself; the sentinel of multiprocessing would also wait for every
+        # process that user code forked and left behind.
+        watched = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else self._process.sentinel
+        self._exit_watch = watched
+        asyncio.get_running_loop().add_reader(watched, self._process_ended)
+
+    def kill(self, verdict: JobResult, reason: str) -> None:
+        """Kill the job process with all it started; its job ends in ``verdict``."""
+        if self._job is None or self._process is None:
+            return
+        _logger.warning("The job process is killed: %s.", reason, extra={"job_id": self._job.job_id})
+        self._job.verdict = verdict
+        self._kill_process()
+
+    async def close(self) -> None:
+        """End the job process: ask, wait, kill; at once when a job still runs. Idempotent."""
+        self._leaving = True
+        self._cancel_timers()
+        if self._process is not None and self._link is not None:
+            self._link.send(link.Exit())
+            patience_seconds = 0.0 if self._job is not None else EXIT_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), patience_seconds)
+            self._kill_process()
+            await self._ended.wait()
+
+    # Starting and ending a process
+
+    def _start_process(self, method: str) -> None:
+        supervisor_end, job_end = link.socket_pair()
+        context: Any = multiprocessing.get_context(method)
+        inherited_end = supervisor_end if method == "fork" else None
+        process = context.Process(target=run_in_process, args=(self._plan, job_end, inherited_end), name="mcai-job")
+        try:
+            process.start()
+        except Exception as error:
+            supervisor_end.close()
+            raise HostError(
+                f"The job process cannot be started by {method}: {type(error).__name__}: {error}. The worker's script "
+                'must be importable: keep worker.start() under `if __name__ == "__main__":`, and attributes of the '
+                "worker that cannot be pickled in setup()."
+            ) from error
+        finally:
+            job_end.close()
+        self._process, self._supervisor_end = process, supervisor_end
+        self._usage = psutil.Process(process.pid)
+        self._ready, self._jobs_done = False, 0
+
+    def _process_ended(self) -> None:
+        assert self._process is not None
+        assert self._link is not None
+        self._link.drain()
+        was_ready = self._ready
+        self._process.join()
+        exit_code = self._process.exitcode or 0
+        self._forget_process()
+        job, self._job = self._job, None
+        if job is not None:
+            self._on_event(ev.JobEnded(self._result_of_death(job, exit_code)))
+        if self._leaving:
+            self._ended.set()
+        elif was_ready or self._replacing:
+            self._respawn()
+        else:
+            self._ended.set()
+            self._on_event(ev.HostFailed(f"setup() did not come to its end. {self._death(exit_code)}"))
+
+    def _respawn(self) -> None:
+        self._replacing = False
+        try:
+            self._start_process("spawn")
+        except HostError as error:
+            self._ended.set()
+            self._on_event(ev.HostFailed(str(error)))
+            return
+        self.attach()
+
+    def _result_of_death(self, job: JobInHand, exit_code: int) -> JobResult:
+        wall_seconds = time.monotonic() - job.wall_started
+        if job.verdict is not None:
+            return JobResult(
+                job.job_id, job.verdict.state, (), job.verdict.parameters, execution_duration_seconds=wall_seconds
+            )
+        message = self._death(exit_code)
+        _logger.error("%s", message, extra={"job_id": job.job_id})
+        return failed_result(job.job_id, message, execution_duration_seconds=wall_seconds)
+
+    def _death(self, exit_code: int) -> str:
+        return describe_death(exit_code, out_of_memory=self._out_of_memory.raised())
+
+    def _kill_process(self) -> None:
+        if self._process is None or self._process.pid is None:
+            return
+        # The group exists only once the process has made it.
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                kill(self._process.pid, signal.SIGKILL)
+
+    def _forget_process(self) -> None:
+        assert self._process is not None
+        if self._exit_watch is not None:
+            asyncio.get_running_loop().remove_reader(self._exit_watch)
+            if self._exit_watch != self._process.sentinel:
+                os.close(self._exit_watch)
+        if self._link is not None:
+            self._link.close()
+        self._process.close()
+        self._process = self._link = self._exit_watch = self._supervisor_end = self._usage = None
+        self._ready = False
+        self._cancel_timers()
+
+    # Wear and usage
+
+    def _setup_failed(self, message: str) -> None:
+        self._leaving = True
+        super()._setup_failed(message)
+
+    def _job_ended(self, result: JobResult) -> None:
+        self._jobs_done += 1
+        if self._is_worn_out() and self._link is not None:
+            self._ready, self._replacing = False, True
+            self._link.send(link.Exit())
+        super()._job_ended(result)
+        if self._replacing:
+            # Threads that user code left behind must not keep the old process for ever.
+            self._timers.append(asyncio.get_running_loop().call_later(EXIT_SECONDS, self._kill_process))
+
+    def _is_worn_out(self) -> bool:
+        limits = self._limits
+        if limits.max_jobs_per_process is not None and self._jobs_done >= limits.max_jobs_per_process:
+            _logger.info("The job process is replaced after %d jobs.", self._jobs_done)
+            return True
+        if limits.max_rss_mb is None or self._usage is None:
+            return False
+        rss_mb = self._usage.memory_info().rss >> 20
+        if rss_mb > limits.max_rss_mb:
+            _logger.info("The job process is replaced: it holds %d MB.", rss_mb)
+            return True
+        return False
+
+    def _cpu_seconds(self) -> float:
+        if self._usage is None:
+            return 0.0
+        try:
+            times = self._usage.cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system + times.children_user + times.children_system)

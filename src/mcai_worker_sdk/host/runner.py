@@ -1,0 +1,318 @@
+"""
+The runner: drives a user's Worker through ``setup`` and its jobs, one at a time.
+
+It is the same in the job process, in a thread and inline; it never touches the broker. Everything a job can fail at
+ends here in one :class:`JobResult`: bad parameters, credentials, exceptions, results that cannot be published.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from mcai_worker_sdk.channel import JobStatus, McaiChannel
+from mcai_worker_sdk.errors import JobError, WorkerSdkError
+from mcai_worker_sdk.host.failures import describe_failure
+from mcai_worker_sdk.host.results import read_result
+from mcai_worker_sdk.logs import current_job, mask, mask_secret
+from mcai_worker_sdk.parameters import ParametersModel
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+from mcai_worker_sdk.services.credentials import CredentialResolver
+from mcai_worker_sdk.settings import Settings
+
+__all__ = ["JobRun", "RunnableWorker", "Runner", "WorkerSetup"]
+
+_logger = logging.getLogger(__name__)
+
+#: What the media runner takes from an order even when the parameters class does not declare it.
+MEDIA_PARAMETER_IDS = frozenset({"source_path", "destination_path", "batch_size", "sdk_start_index", "sdk_stop_index"})
+
+_STATE_OF_STATUS = {
+    JobStatus.Completed: JobState.COMPLETED,
+    JobStatus.Stopped: JobState.STOPPED,
+    JobStatus.Error: JobState.ERROR,
+}
+
+
+class RunnableWorker(Protocol):
+    """What the runner needs of a Worker."""
+
+    def setup(self) -> None:
+        """Prepare the worker, once."""
+
+    def process(self, channel: McaiChannel, parameters: Any, job_id: int) -> Any:
+        """Do one job."""
+
+    def init_process(self, context: Any, parameters: Any) -> Any:
+        """Choose the streams of one media job."""
+
+    def process_frames(self, job_id: str, stream_index: int, frames: Any) -> Any:
+        """Work on one batch of frames."""
+
+    def ending_process(self) -> None:
+        """Clean up after one media job."""
+
+
+class JobBody(Protocol):
+    """One job's work, in the phases the lifecycle knows. Media jobs and plain jobs each have one."""
+
+    def open(self) -> None:
+        """Prepare (``init_process``)."""
+
+    def run(self) -> Any:
+        """Work; returns what ``process`` would."""
+
+    def update(self, parameters: Any) -> None:
+        """Take new parameters while it runs."""
+
+    def close(self) -> None:
+        """Give back what ``open`` took. Idempotent."""
+
+
+class ProcessBody:
+    """The work of a plain worker: its ``process`` method."""
+
+    def __init__(self, worker: RunnableWorker, job_id: int, parameters: object, channel: McaiChannel) -> None:
+        self._worker = worker
+        self._job_id = job_id
+        self._parameters = parameters
+        self._channel = channel
+
+    def open(self) -> None:
+        """Nothing to prepare: the parameters are checked already."""
+
+    def run(self) -> Any:
+        """Call ``process``."""
+        return self._worker.process(self._channel, self._parameters, self._job_id)
+
+    def update(self, parameters: Any) -> None:
+        """Call the worker's ``update_process`` if it has one."""
+        update = getattr(self._worker, "update_process", None)
+        if update is None:
+            raise JobError("The worker takes no update: it defines no update_process(parameters) method.")
+        update(parameters)
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+@dataclass(slots=True)
+class JobRun:
+    """One job between its first order and its result."""
+
+    job_id: int
+    order_parameters: Sequence[OrderParameter]
+    channel: McaiChannel
+    body: JobBody | None = None
+    wall_started: float = 0.0
+    cpu_started: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a runner is made of; crosses to the job process by fork or by pickle."""
+
+    worker: RunnableWorker
+    parameters_class: type
+    settings: Settings
+    """Where credential stores and media options are read from."""
+    is_media: bool = False
+    """Whether jobs go through the worker's media methods instead of ``process``."""
+
+
+class Runner:
+    """
+    Drives one Worker. ``stop`` and ``update`` may be called from another thread; the rest from one thread.
+
+    Args:
+        setup: The worker and what belongs to it.
+        report_progression: Called with job id and percents, from any thread; must not block.
+    """
+
+    def __init__(self, setup: WorkerSetup, report_progression: Callable[[int, int], None]) -> None:
+        self._setup = setup
+        self._model = ParametersModel(setup.parameters_class)
+        self._report_progression = report_progression
+        self._ignored_ids = MEDIA_PARAMETER_IDS if setup.is_media else frozenset()
+        self._job: JobRun | None = None
+        self._early_stops: set[int] = set()
+        # Reentrant: inline, a signal handler may call stop() while this thread holds it.
+        self._lock = threading.RLock()
+
+    @property
+    def current_job_id(self) -> int | None:
+        """The job in hand, prepared or running."""
+        job = self._job
+        return None if job is None else job.job_id
+
+    def setup(self) -> None:
+        """Call the worker's ``setup``. Whatever it raises passes through."""
+        self._setup.worker.setup()
+
+    def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
+        """Run a job from its order to its result. Never raises for what happens in the job."""
+        failure = self.initialise(job_id, parameters)
+        return failure if failure is not None else self._run_current()
+
+    def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult | None:
+        """
+        Prepare a job: credentials, parameters, and for a media worker its source and ``init_process``.
+
+        Returns:
+            ``None`` when the job is ready, its result when it already failed or was stopped.
+        """
+        job = self._begin(job_id, parameters)
+        try:
+            self._open(job, parameters)
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code end its job only
+            return self._end(job, self._failure(error))
+        return None
+
+    def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
+        """Run the prepared job; other parameters than those it was prepared with prepare it again."""
+        job = self._job
+        if job is None or job.job_id != job_id:
+            return self.run(job_id, parameters)
+        current_job.set(job_id)
+        if parameters and tuple(parameters) != tuple(job.order_parameters):
+            self._close_body(job)
+            failure = self.initialise(job_id, parameters)
+            if failure is not None:
+                return failure
+        return self._run_current()
+
+    def discard(self, job_id: int) -> JobResult:
+        """Give up the prepared job."""
+        job = self._job
+        if job is None or job.job_id != job_id:
+            return JobResult(job_id, JobState.STOPPED)
+        return self._end(job, JobResult(job_id, JobState.STOPPED))
+
+    def stop(self, job_id: int) -> None:
+        """Let the job see ``is_stopped()``; from any thread, also before the job began."""
+        with self._lock:
+            job = self._job
+            if job is not None and job.job_id == job_id:
+                job.channel._request_stop()
+            else:
+                self._early_stops.add(job_id)
+
+    def update(self, job_id: int, parameters: Sequence[OrderParameter]) -> str | None:
+        """
+        Hand new parameters to the running job; from a thread beside the job's.
+
+        Returns:
+            ``None`` when the worker took them, the reason when it did not.
+        """
+        job = self._job
+        if job is None or job.job_id != job_id or job.body is None:
+            return f"Job {job_id} is not running: the update is refused."
+        try:
+            job.body.update(self._build_parameters(parameters)[0])
+        except BaseException as error:
+            _logger.warning("The update of the job failed.", exc_info=error, extra={"job_id": job_id})
+            return mask(describe_failure(error))
+        return None
+
+    def _begin(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobRun:
+        current_job.set(job_id)
+        job = JobRun(job_id, parameters, McaiChannel(job_id, self._report_progression))
+        job.wall_started = time.perf_counter()
+        job.cpu_started = _cpu_seconds()
+        with self._lock:
+            self._job = job
+            if job_id in self._early_stops:
+                job.channel._request_stop()
+            self._early_stops.clear()
+        return job
+
+    def _open(self, job: JobRun, order_parameters: Sequence[OrderParameter]) -> None:
+        parameters, values = self._build_parameters(order_parameters)
+        if self._setup.is_media:
+            job.body = self._media_body(job, parameters, values)
+        else:
+            job.body = ProcessBody(self._setup.worker, job.job_id, parameters, job.channel)
+        job.body.open()
+
+    def _media_body(self, job: JobRun, parameters: object, values: dict[str, Any]) -> JobBody:
+        # Here, not at the top: PyAV is loaded by the job process of a media worker and by nothing else.
+        from mcai_worker_sdk.media.session import MediaOptions, MediaSession  # noqa: PLC0415
+
+        media = self._setup.settings.media
+        return MediaSession(
+            worker=self._setup.worker,
+            job_id=job.job_id,
+            parameters=parameters,
+            values=values,
+            channel=job.channel,
+            options=MediaOptions(on_error=media.on_error, hwaccel=media.hwaccel),
+        )
+
+    def _build_parameters(self, order_parameters: Sequence[OrderParameter]) -> tuple[object, dict[str, Any]]:
+        resolver = CredentialResolver(self._setup.settings, on_secret=mask_secret)
+        values = resolver.resolve(order_parameters)
+        secret_ids = frozenset(parameter.id for parameter in order_parameters if parameter.store is not None)
+        return self._model.build(values, secret_ids=secret_ids, ignored_ids=self._ignored_ids), values
+
+    def _run_current(self) -> JobResult:
+        job = self._job
+        assert job is not None
+        assert job.body is not None
+        try:
+            result = self._read(job, job.body.run())
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code end its job only
+            result = replace(self._failure(error), job_id=job.job_id)
+        return self._end(job, result)
+
+    def _read(self, job: JobRun, returned: Any) -> JobResult:
+        status = job.channel._chosen_status
+        if status is None and job.channel._saw_stop:
+            status = JobStatus.Stopped
+        content = read_result(job.job_id, returned)
+        for warning in content.warnings:
+            _logger.warning(warning, extra={"job_id": job.job_id})
+        if status is JobStatus.Error:
+            return failed_result(job.job_id, job.channel._chosen_error_message or "No message for this error in worker")
+        state = JobState.COMPLETED if status is None else _STATE_OF_STATUS[status]
+        return JobResult(job.job_id, state, content.destination_paths, content.parameters)
+
+    def _failure(self, error: BaseException) -> JobResult:
+        job = self._job
+        assert job is not None
+        if isinstance(error, WorkerSdkError):
+            _logger.error("The job failed: %s", error, extra={"job_id": job.job_id})
+        else:
+            _logger.error("The job failed.", exc_info=error, extra={"job_id": job.job_id})
+        return failed_result(job.job_id, mask(describe_failure(error)))
+
+    def _end(self, job: JobRun, result: JobResult) -> JobResult:
+        job.channel._close()
+        self._close_body(job)
+        with self._lock:
+            self._job = None
+        current_job.clear()
+        return replace(
+            result,
+            execution_duration_seconds=time.perf_counter() - job.wall_started,
+            cpu_time_seconds=max(0.0, _cpu_seconds() - job.cpu_started),
+        )
+
+    def _close_body(self, job: JobRun) -> None:
+        body, job.body = job.body, None
+        if body is None:
+            return
+        try:
+            body.close()
+        except Exception:
+            _logger.warning("Closing the job's media failed.", exc_info=True, extra={"job_id": job.job_id})
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

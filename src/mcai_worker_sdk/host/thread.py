@@ -1,0 +1,73 @@
+"""User code in a thread of the supervisor: ``MCAI_ISOLATION=thread``, for those who cannot have a second process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host.base import HostLimits
+from mcai_worker_sdk.host.job_process import serve
+from mcai_worker_sdk.host.linked import LinkedHost
+from mcai_worker_sdk.host.runner import WorkerSetup
+from mcai_worker_sdk.host.supervised_link import SupervisedLink
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.protocol.responses import JobResult
+
+__all__ = ["ThreadHost"]
+
+_logger = logging.getLogger(__name__)
+
+
+class ThreadHost(LinkedHost):
+    """
+    Runs user code in one thread, over the same link.
+
+    What it cannot do: survive a crash of user code, answer while user code holds the GIL, end a job from outside.
+
+    Args:
+        setup: The worker and what belongs to it.
+        limits: Time-outs end in a stop order here, since a thread cannot be killed.
+        on_event: Called with what happens, in order.
+    """
+
+    def __init__(self, setup: WorkerSetup, limits: HostLimits, on_event: Callable[[ev.Event], None]) -> None:
+        super().__init__(limits, on_event)
+        self._setup = setup
+
+    def launch(self) -> None:
+        """Nothing comes before the event loop."""
+
+    def attach(self) -> None:
+        """Start the thread."""
+        supervisor_end, job_end = link.socket_pair()
+        self._link = SupervisedLink(supervisor_end, self._take_report)
+        threading.Thread(
+            target=serve,
+            args=(self._setup, link.JobLink(job_end), lambda: None),
+            name="mcai-job",
+            daemon=True,
+        ).start()
+
+    def kill(self, verdict: JobResult, reason: str) -> None:
+        """A thread cannot be killed: the job is told to stop, and that is all."""
+        del verdict
+        if self._job is not None:
+            _logger.warning(
+                "The job should be killed (%s), but MCAI_ISOLATION=thread cannot: it is told to stop.",
+                reason,
+                extra={"job_id": self._job.job_id},
+            )
+            self._send(link.Stop(self._job.job_id))
+
+    async def close(self) -> None:
+        """End the thread if it waits; one that runs a job ends with the supervisor."""
+        self._cancel_timers()
+        if self._link is not None:
+            self._link.send(link.Exit())
+            self._link.close()
+
+    def _cpu_seconds(self) -> float:
+        return time.process_time()

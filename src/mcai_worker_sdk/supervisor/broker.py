@@ -1,0 +1,212 @@
+"""
+The supervisor of a worker behind a broker: one loop that takes events and does what the lifecycle answers.
+
+It never runs user code, so heartbeats, ``status`` and ``stop_process`` are answered whatever a job does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mcai_worker_sdk.errors import ExchangeError, ProtocolError
+from mcai_worker_sdk.exchange.base import Delivered, Exchange, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
+from mcai_worker_sdk.host.base import Host
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.protocol.delivery import Delivery
+from mcai_worker_sdk.protocol.orders import parse_order
+from mcai_worker_sdk.protocol.responses import failed_result
+from mcai_worker_sdk.services.backend import BackendClient
+from mcai_worker_sdk.services.system_info import SystemSampler
+from mcai_worker_sdk.settings import Settings
+from mcai_worker_sdk.supervisor.black_list import BackendBlackList
+from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
+
+__all__ = ["BrokerSupervisor"]
+
+_logger = logging.getLogger(__name__)
+
+#: Between two samples of the system's figures, in seconds.
+SAMPLE_SECONDS = 5.0
+#: How long a job may still take after the shutdown's grace before its process is killed, in seconds.
+STOP_SECONDS = 3.0
+#: How long the last message may take to reach the broker, in seconds.
+FAREWELL_SECONDS = 2.0
+
+_Incoming: TypeAlias = ev.Event | ExchangeEvent
+MakeHost: TypeAlias = Callable[[Callable[[ev.Event], None]], Host]
+
+
+class BrokerSupervisor:
+    """
+    Composes exchange, lifecycle, host and services, and runs until the worker ends.
+
+    Args:
+        settings: The worker's settings.
+        identity: Its announcement.
+        exchange: Where orders come from; not yet open.
+        make_host: Makes the host, given where it reports to.
+        options: The lifecycle's limits.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Mapping[str, Any],
+        exchange: Exchange,
+        make_host: MakeHost,
+        options: LifecycleOptions,
+    ) -> None:
+        self._settings = settings
+        self._exchange = exchange
+        self._events: asyncio.Queue[_Incoming] = asyncio.Queue()
+        self._host = make_host(self._events.put_nowait)
+        self._lifecycle = Lifecycle(options)
+        self._sampler = SystemSampler()
+        self._black_list = BackendBlackList(BackendClient(settings.backend), self._events.put_nowait)
+        self._dispatcher = Dispatcher(
+            lifecycle=self._lifecycle,
+            exchange=exchange,
+            host=self._host,
+            identity=identity,
+            system_information=self._sampler,
+            black_list=self._black_list,
+            check_requirements=self._check_requirements,
+            terminate=self._finish,
+        )
+        self._finished = asyncio.Event()
+        self._exit_code = 0
+        self._opened = False
+        self._signals = 0
+
+    def run(self) -> int:
+        """
+        Run the worker. Called without an event loop.
+
+        Returns:
+            The exit code: 0 after an order or a signal to end, 1 when it could not start or go on.
+        """
+        self._host.launch()
+        return asyncio.run(self._run())
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        self._host.attach()
+        tasks = [
+            asyncio.create_task(self._serve(), name="mcai-supervisor"),
+            asyncio.create_task(self._sample_for_ever(), name="mcai-sampler"),
+        ]
+        for task in tasks:
+            task.add_done_callback(self._on_task_done)
+        await self._finished.wait()
+        await self._close(tasks)
+        return self._exit_code
+
+    async def _serve(self) -> None:
+        try:
+            await self._exchange.open(self._events.put_nowait, self._announce_discovery)
+        except ExchangeError as error:
+            _logger.error("The worker cannot start: %s", error)  # noqa: TRY400 - the text says it all
+            self._finish(1)
+            return
+        self._opened = True
+        await self._black_list.start()
+        while True:
+            event = await self._events.get()
+            await self._take(event)
+
+    async def _take(self, event: _Incoming) -> None:
+        match event:
+            case Delivered():
+                await self._dispatcher.handle(_read_delivery(event.delivery))
+            case LinkLost():
+                _logger.warning("The link to the broker is lost: %s", event.reason)
+                await self._dispatcher.handle(ev.LinkLost())
+            case LinkRestored():
+                _logger.info("The link to the broker is back.")
+                self._black_list.fetch()
+            case ExchangeFailed():
+                _logger.error("The worker cannot go on: %s", event.error)
+                self._finish(1)
+            case ev.HostFailed():
+                _logger.error("The worker cannot run jobs: %s", event.message)
+                await self._dispatcher.handle(event)
+            case _:
+                await self._dispatcher.handle(event)
+
+    async def _announce_discovery(self) -> None:
+        await self._dispatcher.announce("worker_discovery")
+
+    async def _check_requirements(self, paths: Sequence[str]) -> Sequence[str]:
+        # A path on a network file system that hangs must not take the heartbeats with it.
+        return await asyncio.to_thread(missing_paths, paths)
+
+    async def _sample_for_ever(self) -> None:
+        while True:
+            await asyncio.to_thread(self._sampler.sample)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    # Ending
+
+    def _on_signal(self, number: int) -> None:
+        self._signals += 1
+        name = signal.Signals(number).name
+        if self._signals > 1:
+            _logger.warning("%s again: the worker ends at once.", name)
+            self._finish(128 + number)
+            return
+        grace = self._settings.job.shutdown_grace_seconds
+        if not self._opened:
+            _logger.info("%s: the worker ends before it was connected.", name)
+            self._finish(0)
+            return
+        _logger.info("%s: the worker takes no more jobs and ends; a running job has %g s.", name, grace)
+        self._events.put_nowait(ev.ShutdownRequested())
+        loop = asyncio.get_running_loop()
+        loop.call_later(grace, self._events.put_nowait, ev.GraceExpired())
+        loop.call_later(grace + STOP_SECONDS, self._kill_job)
+        # Even if a result cannot be published because the broker is away: its order goes back to the queue.
+        loop.call_later(grace + 2 * STOP_SECONDS, self._finish, 0)
+
+    def _kill_job(self) -> None:
+        job_id = self._lifecycle.current_job_id
+        if job_id is not None:
+            self._host.kill(failed_result(job_id, "The worker was shut down."), "the shutdown's grace is over")
+
+    def _finish(self, exit_code: int) -> None:
+        if not self._finished.is_set():
+            self._exit_code = exit_code
+            self._finished.set()
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _logger.critical("The task %s died: the worker ends.", task.get_name(), exc_info=task.exception())
+            self._finish(1)
+
+    async def _close(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._host.close(), self._say_goodbye())
+        await self._exchange.close()
+        await self._black_list.close()
+
+    async def _say_goodbye(self) -> None:
+        if not self._opened:
+            return
+        with contextlib.suppress(TimeoutError, ExchangeError):
+            await asyncio.wait_for(self._dispatcher.announce("worker_terminated"), FAREWELL_SECONDS)
+
+
+def _read_delivery(delivery: Delivery) -> ev.Event:
+    try:
+        return ev.OrderReceived(delivery, parse_order(delivery.body))
+    except ProtocolError as error:
+        return ev.OrderUnreadable(delivery, str(error), error.job_id)

@@ -1,0 +1,218 @@
+"""The one place where effects become calls: the same for local orders and for the broker."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from mcai_worker_sdk.host.base import Host
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.engine import Lifecycle
+from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.responses import (
+    BlackListReport,
+    JobResult,
+    JobState,
+    Progression,
+    Response,
+    UnknownJobError,
+    UpdateRefusal,
+    WorkerAnnouncement,
+    WorkerStatusReport,
+)
+
+__all__ = ["BlackListKeeper", "Dispatcher", "ResponseExchange", "SystemInformation", "missing_paths"]
+
+_logger = logging.getLogger(__name__)
+
+
+class ResponseExchange(Protocol):
+    """The part of an exchange that effects speak to."""
+
+    async def publish(self, response: Response) -> None:
+        """Publish, and return once it is confirmed."""
+
+    def publish_progression(self, response: Response) -> None:
+        """Publish without waiting."""
+
+    async def delay(self, delivery: Delivery) -> None:
+        """Publish a copy to the delay exchange."""
+
+    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Settle a delivery."""
+
+    async def consume_jobs(self) -> None:
+        """Take orders."""
+
+    async def pause_jobs(self) -> None:
+        """Take no more orders."""
+
+
+class SystemInformation(Protocol):
+    """Figures of this machine, sampled beside the jobs."""
+
+    def progression_info(self) -> Mapping[str, Any]:
+        """What a progression carries."""
+
+    def status_info(self, instance_id: str) -> Mapping[str, Any]:
+        """What ``worker_status`` carries."""
+
+
+class BlackListKeeper(Protocol):
+    """The backend's black list; a failure is its own to log."""
+
+    def fetch(self) -> None:
+        """Ask for the list; ``BlackListFetched`` follows."""
+
+    def delete(self, job_id: int) -> None:
+        """Tell that a listed job was dropped; ``BlackListFetched`` may follow."""
+
+
+def missing_paths(paths: Sequence[str]) -> list[str]:
+    """Those of the paths that do not exist. May block on a slow file system."""
+    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110 - a path may hold what Path refuses
+
+
+class Dispatcher:
+    """
+    Feeds the lifecycle and does what it answers, one effect after the other.
+
+    Args:
+        lifecycle: Decides.
+        exchange: Publishes and settles.
+        host: Runs user code.
+        identity: The worker's announcement.
+        system_information: Figures for progressions and status.
+        black_list: The backend's side.
+        check_requirements: Looks for paths, without blocking the caller's event loop if it has one.
+        terminate: Called with the exit code when the worker must end.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifecycle: Lifecycle,
+        exchange: ResponseExchange,
+        host: Host,
+        identity: Mapping[str, Any],
+        system_information: SystemInformation,
+        black_list: BlackListKeeper,
+        check_requirements: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        terminate: Callable[[int], None],
+        on_result: Callable[[JobResult], None] = lambda _result: None,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._exchange = exchange
+        self._host = host
+        self._identity = identity
+        self._instance_id: str = identity["instance_id"]
+        self._system_information = system_information
+        self._black_list = black_list
+        self._check_requirements = check_requirements
+        self._terminate = terminate
+        self._on_result = on_result
+
+    async def handle(self, event: ev.Event) -> None:
+        """Feed one event and do what follows, in order. Not re-entrant on an event loop."""
+        for effect in self._lifecycle.feed(event):
+            await self._apply(effect)
+
+    async def announce(self, name: str) -> None:
+        """Publish the worker's description as ``worker_discovery``, ``worker_created`` or ``worker_terminated``."""
+        await self._exchange.publish(WorkerAnnouncement(name, self._identity))
+
+    async def _apply(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.ReportProgression():
+                self._exchange.publish_progression(self._progression(effect))
+            case fx.PublishResult():
+                self._on_result(effect.result)
+                await self._exchange.publish(effect.result)
+            case fx.Settle():
+                await self._exchange.settle(effect.delivery, effect.settlement)
+            case fx.CheckRequirements():
+                missing = await self._check_requirements(effect.paths)
+                await self.handle(ev.RequirementsChecked(effect.job_id, missing))
+            case fx.ConsumeJobs():
+                await self._exchange.consume_jobs()
+            case fx.PauseJobs():
+                await self._exchange.pause_jobs()
+            case fx.Delay():
+                await self._exchange.delay(effect.delivery)
+            case fx.Warn():
+                _logger.warning("%s", effect.message, extra={"job_id": effect.job_id})
+            case fx.Terminate():
+                self._terminate(effect.exit_code)
+            case fx.FetchBlackList() | fx.DeleteBlackListed():
+                self._ask_backend(effect)
+            case fx.RunJob() | fx.InitialiseJob() | fx.StartJob() | fx.StopJob() | fx.DiscardJob() | fx.UpdateJob():
+                self._command_host(effect)
+            case _:
+                await self._exchange.publish(self._answer(effect))
+
+    def _ask_backend(self, effect: fx.FetchBlackList | fx.DeleteBlackListed) -> None:
+        if isinstance(effect, fx.FetchBlackList):
+            self._black_list.fetch()
+        else:
+            self._black_list.delete(effect.job_id)
+
+    def _command_host(
+        self, effect: fx.RunJob | fx.InitialiseJob | fx.StartJob | fx.StopJob | fx.DiscardJob | fx.UpdateJob
+    ) -> None:
+        match effect:
+            case fx.RunJob():
+                self._host.run(effect.job_id, effect.parameters)
+            case fx.InitialiseJob():
+                self._host.initialise(effect.job_id, effect.parameters)
+            case fx.StartJob():
+                self._host.start(effect.job_id, effect.parameters)
+            case fx.StopJob():
+                self._host.stop(effect.job_id)
+            case fx.DiscardJob():
+                self._host.discard(effect.job_id)
+            case fx.UpdateJob():
+                self._host.update(effect.job_id, effect.parameters)
+
+    def _answer(
+        self,
+        effect: fx.PublishUnknownError
+        | fx.ReportJob
+        | fx.RefuseUpdate
+        | fx.ReportStatus
+        | fx.ReportBlackList
+        | fx.AnnounceCreated,
+    ) -> Response:
+        match effect:
+            case fx.PublishUnknownError():
+                return UnknownJobError(effect.message)
+            case fx.ReportJob():
+                return self._job_so_far(effect.job_id, effect.state)
+            case fx.RefuseUpdate():
+                return UpdateRefusal(effect.job_id, effect.message)
+            case fx.ReportStatus():
+                return self._status(effect)
+            case fx.ReportBlackList():
+                return BlackListReport(effect.job_ids, self._identity)
+            case fx.AnnounceCreated():
+                return WorkerAnnouncement("worker_created", self._identity)
+
+    def _progression(self, effect: fx.ReportProgression) -> Progression:
+        return Progression(
+            effect.job_id, effect.progression, self._instance_id, self._system_information.progression_info()
+        )
+
+    def _job_so_far(self, job_id: int, state: JobState) -> JobResult:
+        usage = self._host.usage()
+        return JobResult(
+            job_id, state, execution_duration_seconds=usage.wall_seconds, cpu_time_seconds=usage.cpu_seconds
+        )
+
+    def _status(self, effect: fx.ReportStatus) -> WorkerStatusReport:
+        job = None
+        if effect.job_id is not None and effect.state is not None:
+            job = self._job_so_far(effect.job_id, effect.state)
+        information = self._system_information.status_info(self._instance_id)
+        return WorkerStatusReport(effect.activity, self._identity, information, job)

@@ -1,0 +1,170 @@
+"""Local orders: each file of ``SOURCE_ORDERS`` through the same lifecycle and runner, in the main thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mcai_worker_sdk.errors import ExchangeError, ProtocolError
+from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
+from mcai_worker_sdk.host.inline import InlineHost
+from mcai_worker_sdk.host.runner import WorkerSetup
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.protocol.orders import parse_order
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
+from mcai_worker_sdk.supervisor.dispatch import Dispatcher, SystemInformation, missing_paths
+from mcai_worker_sdk.supervisor.identity import utc_now
+from mcai_worker_sdk.supervisor.presentation import OrderPresentation
+
+__all__ = ["LocalSupervisor"]
+
+_logger = logging.getLogger(__name__)
+
+
+class _NoBlackList:
+    """Local orders know no backend."""
+
+    def fetch(self) -> None:
+        _logger.warning("The black list is not fetched: local orders know no backend.")
+
+    def delete(self, job_id: int) -> None:
+        del job_id
+
+
+class LocalSupervisor:
+    """
+    Runs source orders one after the other, without broker, event loop or second process.
+
+    Args:
+        setup: The worker and what belongs to it.
+        identity: The worker's announcement.
+        system_information: Figures for progressions.
+        presentation: Shows orders and their progression to a person.
+    """
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        identity: Mapping[str, Any],
+        system_information: SystemInformation,
+        presentation: OrderPresentation,
+    ) -> None:
+        self._presentation = presentation
+        self._results: list[JobResult] = []
+        self._interrupted = False
+        self._host_failure: str | None = None
+        # Nobody brings a delayed order back here, so a missing requirement fails the order at once.
+        self._lifecycle = Lifecycle(LifecycleOptions(soft_rejects_limit=0))
+        self._host = InlineHost(setup, self._take)
+        self._dispatcher = Dispatcher(
+            lifecycle=self._lifecycle,
+            exchange=LocalExchange(utc_now, self._on_response),
+            host=self._host,
+            identity=identity,
+            system_information=system_information,
+            black_list=_NoBlackList(),
+            check_requirements=self._check_requirements,
+            terminate=lambda _code: None,
+        )
+
+    def run(self, paths: Sequence[Path]) -> bool:
+        """
+        Run the worker's ``setup`` and then every order.
+
+        Args:
+            paths: Order files, in order.
+
+        Returns:
+            True when every order was read, run and ended without error. Ctrl-C stops the job at hand and leaves the
+            rest; a second one ends the process at once.
+        """
+        with _ctrl_c(self._interrupt), self._presentation:
+            self._host.attach()
+            if self._host_failure is not None:
+                _logger.error("The worker cannot run: %s", self._host_failure)
+                return False
+            outcomes = [self._run_order(path) for path in paths]
+        return all(outcomes) and not self._interrupted
+
+    def _run_order(self, path: Path) -> bool:
+        if self._interrupted:
+            _logger.warning("The source order %r is left: the run was interrupted.", str(path))
+            return False
+        _logger.info("Start to process order: %r", str(path))
+        self._results.clear()
+        self._presentation.start(path)
+        failure = self._feed_order(path)
+        result = self._results[-1] if self._results else None
+        self._presentation.end(result, failure)
+        return failure is None and (result is None or result.state is not JobState.ERROR)
+
+    def _feed_order(self, path: Path) -> str | None:
+        try:
+            delivery = read_source_order(path)
+            order = parse_order(delivery.body)
+        except (ExchangeError, ProtocolError) as error:
+            message = f"Source order {str(path)!r}: {error}"
+            _logger.error("%s", message)  # noqa: TRY400 - the text says it all
+            return message
+        self._take(ev.OrderReceived(delivery, order))
+        return None
+
+    def _take(self, event: ev.Event) -> None:
+        if isinstance(event, ev.HostFailed):
+            self._host_failure = event.message
+        _run_now(self._dispatcher.handle(event))
+
+    def _on_response(self, response: Response) -> None:
+        if isinstance(response, Progression):
+            self._presentation.progress(response.progression)
+        elif isinstance(response, JobResult):
+            self._results.append(response)
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        job_id = self._lifecycle.current_job_id
+        if job_id is not None:
+            _logger.warning("Interrupted: the job is asked to stop; Ctrl-C again ends at once.")
+            self._host.stop(job_id)
+
+    @staticmethod
+    async def _check_requirements(paths: Sequence[str]) -> list[str]:
+        return missing_paths(paths)
+
+
+def _run_now(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that never suspends. User code may thus start an event loop of its own."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("A local effect tried to wait; expected every part of the local exchange to answer at once.")
+
+
+@contextmanager
+def _ctrl_c(interrupt: Any) -> Iterator[None]:
+    """Have the first Ctrl-C call ``interrupt`` and the second one end the process."""
+    asked = False
+
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            sys.stderr.flush()
+            os._exit(128 + number)
+        asked = True
+        interrupt()
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,108 @@
+"""Source orders for a person at a terminal: a progress bar per order and a table at the end (extra ``cli``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from mcai_worker_sdk.protocol.responses import JobResult
+
+__all__ = ["OrderPresentation", "make_presentation"]
+
+
+class OrderPresentation(Protocol):
+    """What is shown of local orders beside the log. Used as a context manager around all of them."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def start(self, path: Path) -> None:
+        """An order begins."""
+
+    def progress(self, percent: int) -> None:
+        """The order's job progressed."""
+
+    def end(self, result: JobResult | None, failure: str | None) -> None:
+        """The order ended, in a result or, unread, in a failure."""
+
+
+class NoPresentation:
+    """The log says it all."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def start(self, path: Path) -> None:
+        """Show nothing."""
+
+    def progress(self, percent: int) -> None:
+        """Show nothing."""
+
+    def end(self, result: JobResult | None, failure: str | None) -> None:
+        """Show nothing."""
+
+
+class TerminalPresentation:
+    """Progress bars and a table, drawn with rich on the standard error."""
+
+    def __init__(self) -> None:
+        # rich is an extra: looked for only where a terminal could show it.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+
+        self._console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console)
+        self._table = Table("order", "status", "seconds", "outputs", title="Source orders")
+        self._task = self._progress.add_task("", visible=False)
+        self._path = Path()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self._table.row_count:
+            self._console.print(self._table)
+
+    def start(self, path: Path) -> None:
+        """Add a bar."""
+        self._path = path
+        self._task = self._progress.add_task(path.name, total=100)
+
+    def progress(self, percent: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=percent)
+
+    def end(self, result: JobResult | None, failure: str | None) -> None:
+        """Add a row to the table."""
+        self._progress.stop_task(self._task)
+        status = "unread" if result is None else str(result.state)
+        seconds = "" if result is None else f"{result.execution_duration_seconds:.2f}"
+        message = failure or (result.message if result is not None else None)
+        outputs = message.splitlines()[0] if message else ", ".join(result.destination_paths if result else ())
+        self._table.add_row(self._path.name, status, seconds, outputs)
+
+
+def make_presentation() -> OrderPresentation:
+    """Progress bars on a terminal where rich is installed, else nothing beside the log."""
+    if not sys.stderr.isatty():
+        return NoPresentation()
+    try:
+        return TerminalPresentation()
+    except ImportError:
+        return NoPresentation()

@@ -1,0 +1,178 @@
+"""``Worker``: the class users extend."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.description import WorkerDescription
+from mcai_worker_sdk.errors import MissingExtraError, WorkerDefinitionError
+from mcai_worker_sdk.parameters import ParametersModel
+
+if TYPE_CHECKING:
+    from mcai_worker_sdk.media import FormatContext, Frame
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """
+    Extend this class, then call :meth:`start`.
+
+    A plain worker overrides :meth:`process`. A media worker overrides :meth:`init_process` and :meth:`process_frames`
+    instead (a class that overrides ``process`` as well is a plain worker). Prefer :meth:`setup` to ``__init__``: it
+    runs in the process that runs the jobs, and its failure is reported.
+
+    Args:
+        parameters: The class of the worker's parameters (the class itself, not an instance).
+        description: The worker's name, version, description and licence.
+
+    Raises:
+        WorkerDefinitionError: An argument is of the wrong kind, a parameter's annotation cannot be used, or no method
+            that does the work is overridden.
+        MissingExtraError: A media worker, and the extra ``media`` is not installed.
+    """
+
+    _parameters: type
+    _description: WorkerDescription
+    _model: ParametersModel
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Define the worker already, for subclasses whose ``__init__`` does not call this one's."""
+        worker = super().__new__(cls)
+        parameters = args[0] if args else kwargs.get("parameters")
+        description = args[1] if len(args) > 1 else kwargs.get("description")
+        if isinstance(parameters, type) and isinstance(description, WorkerDescription):
+            worker._define(parameters, description)
+        return worker
+
+    def __init__(self, parameters: type, description: WorkerDescription) -> None:
+        """Check and keep the arguments; see the class."""
+        self._define(parameters, description)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The model is made again where the worker is unpickled: in a spawned job process.
+        return {name: value for name, value in self.__dict__.items() if name != "_model"}
+
+    # What users override
+
+    def setup(self) -> None:
+        """
+        Prepare the worker: load a model, check a licence. Called once in the job process, before its first job.
+
+        What it raises ends the worker with exit code 1.
+        """
+
+    def process(self, channel: McaiChannel, parameters: Any, job_id: int) -> Any:
+        """
+        Do one job. Called in the main thread of the job process.
+
+        Args:
+            channel: To report progression and status, and to hear that the job should stop.
+            parameters: This job's own instance of the parameters class.
+            job_id: The job.
+
+        Returns:
+            ``None`` or a dict with ``destination_paths`` (list of paths) and ``parameters`` (list of dicts with
+            ``id``, ``kind``, ``value``).
+
+        Raises:
+            Exception: Anything: the job ends in ``job_error`` with the exception's type and text.
+        """
+        raise NotImplementedError(_NOT_OVERRIDDEN.format(name="process"))
+
+    def init_process(self, context: FormatContext, parameters: Any) -> Sequence[Any]:
+        """
+        Choose the streams of one media job and how they are filtered. Called before its first frame.
+
+        Args:
+            context: The source: format and streams.
+            parameters: This job's own instance of the parameters class.
+
+        Returns:
+            A list of ``VideoStreamDescriptor``, ``AudioStreamDescriptor`` and ``DataStreamDescriptor``.
+        """
+        raise NotImplementedError(_NOT_OVERRIDDEN.format(name="init_process"))
+
+    def process_frames(self, job_id: str, stream_index: int, frames: Sequence[Frame]) -> Any:
+        """
+        Work on one batch of frames of one stream.
+
+        Args:
+            job_id: The job, as text: what existing workers get here.
+            stream_index: The stream, as in the descriptor.
+            frames: One to ``batch_size`` frames.
+
+        Returns:
+            Any JSON value: one entry of the destination's ``frames``.
+        """
+        raise NotImplementedError(_NOT_OVERRIDDEN.format(name="process_frames"))
+
+    def ending_process(self) -> None:
+        """Clean up after one media job. Called once, after success, failure and stop."""
+
+    # What users call
+
+    def start(self) -> None:
+        """
+        Run the worker until it is told to end: the only method to call.
+
+        Takes orders from RabbitMQ, or from the files named in ``SOURCE_ORDERS``; with ``DESCRIBE=1`` prints the
+        worker's description instead.
+
+        Raises:
+            SystemExit: With exit code 1 when the worker cannot start, when ``setup()`` fails, or when a source order
+                failed. A worker that ends as it should returns.
+        """
+        # Here, not at the top: the libraries for broker and HTTP are loaded when a worker starts, not when one is
+        # imported.
+        from mcai_worker_sdk.supervisor.start import start_worker  # noqa: PLC0415
+
+        start_worker(self)
+
+    # What the SDK uses
+
+    @property
+    def _is_media(self) -> bool:
+        return not self._overrides("process")
+
+    def _define(self, parameters: type, description: WorkerDescription) -> None:
+        if not isinstance(description, WorkerDescription):
+            raise WorkerDefinitionError(
+                f"The description of {type(self).__name__} is {description!r}; expected a WorkerDescription. "
+                "Pass mcai.WorkerDescription(__package__)."
+            )
+        self._parameters, self._description = parameters, description
+        self._model = ParametersModel(parameters)
+        self._check_methods()
+
+    def _check_methods(self) -> None:
+        if self._overrides("process"):
+            if inspect.iscoroutinefunction(self.process):
+                raise WorkerDefinitionError(
+                    f"{type(self).__name__}.process is a coroutine function; expected an ordinary method. "
+                    "Call asyncio.run(...) inside it."
+                )
+            return
+        missing = [name for name in ("init_process", "process_frames") if not self._overrides(name)]
+        if "process_frames" in missing and self._overrides("process_ebu_ttml_live"):
+            missing.remove("process_frames")
+        if missing:
+            raise WorkerDefinitionError(
+                f"{type(self).__name__} does not define {' and '.join(missing)}; expected process(channel, parameters, "
+                "job_id), or for a media worker init_process(context, parameters) and process_frames(job_id, "
+                "stream_index, frames)."
+            )
+        for module in ("av", "numpy"):
+            if importlib.util.find_spec(module) is None:
+                raise MissingExtraError("A media worker", extra="media", missing=module)
+
+    def _overrides(self, name: str) -> bool:
+        own = getattr(type(self), name, None)
+        return own is not None and own is not getattr(Worker, name, None)
+
+
+_NOT_OVERRIDDEN = "{name}() must be defined by the worker's class."
