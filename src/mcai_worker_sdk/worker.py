@@ -129,7 +129,7 @@ class Worker:
         """
         # Here, not at the top: the libraries for broker and HTTP are loaded when a worker starts, not when one is
         # imported.
-        from mcai_worker_sdk.supervisor.start import start_worker  # noqa: PLC0415
+        from mcai_worker_sdk.supervisor.start import start_worker
 
         start_worker(self)
 

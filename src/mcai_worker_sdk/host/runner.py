@@ -242,7 +242,7 @@ class Runner:
 
     def _media_body(self, job: JobRun, parameters: object, values: dict[str, Any]) -> JobBody:
         # Here, not at the top: PyAV is loaded by the job process of a media worker and by nothing else.
-        from mcai_worker_sdk.media.session import MediaOptions, MediaSession  # noqa: PLC0415
+        from mcai_worker_sdk.media.session import MediaOptions, MediaSession
 
         media = self._setup.settings.media
         return MediaSession(

@@ -113,7 +113,7 @@ class BrokerSupervisor:
         try:
             await self._exchange.open(self._events.put_nowait, self._announce_discovery)
         except ExchangeError as error:
-            _logger.error("The worker cannot start: %s", error)  # noqa: TRY400 - the text says it all
+            _logger.error("The worker cannot start: %s", error)
             self._finish(1)
             return
         self._opened = True

@@ -111,7 +111,7 @@ class LocalSupervisor:
             order = parse_order(delivery.body)
         except (ExchangeError, ProtocolError) as error:
             message = f"Source order {str(path)!r}: {error}"
-            _logger.error("%s", message)  # noqa: TRY400 - the text says it all
+            _logger.error("%s", message)
             return message
         self._take(ev.OrderReceived(delivery, order))
         return None

@@ -101,5 +101,5 @@ def _serve(setup: WorkerSetup, identity: dict[str, object]) -> bool:
     try:
         return BrokerSupervisor(settings, identity, exchange, make_host, options).run() == 0
     except HostError as error:
-        _logger.error("The worker cannot start: %s", error)  # noqa: TRY400 - the text says it all
+        _logger.error("The worker cannot start: %s", error)
         return False
