@@ -38,6 +38,7 @@ def write_order(path: Path, source: Path, manifest: Path) -> None:
         {"id": "source_path", "type": "string", "value": str(source)},
         {"id": "destination_path", "type": "string", "value": str(manifest)},
         {"id": "algorithms", "type": "array_of_strings", "value": list(ALGORITHMS)},
+        {"id": "chunk_bytes", "type": "integer", "value": 16 * MEBIBYTE},
         {"id": "requirements", "type": "requirements", "value": {"paths": [str(source)]}},
     ]
     path.write_text(json.dumps({"job_id": 1, "parameters": parameters}, indent=2), encoding="utf-8")

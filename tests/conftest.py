@@ -1,0 +1,16 @@
+"""For every test: an environment in which no variable of the SDK is set, whatever the machine's own says."""
+
+import pytest
+
+from mcai_worker_sdk.settings import environment_tables
+
+#: Every variable the SDK reads by a fixed name; those of credential stores begin with a name that a test chooses.
+SDK_VARIABLES = [
+    row.variable for table in environment_tables() for row in table.rows if not row.variable.startswith("{")
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_variable_of_the_sdk_is_set(monkeypatch: pytest.MonkeyPatch):
+    for variable in SDK_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)

@@ -1,0 +1,78 @@
+"""The public face: which names there are, where they come from, and what importing them costs."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mcai_worker_sdk as mcai
+from mcai_worker_sdk import errors
+
+#: What the reference exports, and so what existing workers import.
+REFERENCE_NAMES = {
+    "AudioStreamDescriptor",
+    "DataStreamDescriptor",
+    "Filter",
+    "FormatContext",
+    "Frame",
+    "JobStatus",
+    "McaiChannel",
+    "StreamDescriptor",
+    "VideoStreamDescriptor",
+    "Worker",
+    "WorkerDescription",
+    "WorkerParameters",
+}
+
+#: Libraries that a worker's script must not pay for before the worker starts.
+LATE_LIBRARIES = ["aiohttp", "aiormq", "av", "numpy", "prometheus_client", "psutil", "rich", "typer"]
+
+
+def all_modules() -> list[str]:
+    walked = pkgutil.walk_packages(mcai.__path__, "mcai_worker_sdk.")
+    return sorted(module.name for module in walked if not module.name.endswith("__main__"))
+
+
+def test_the_package_offers_the_names_of_the_reference():
+    assert set(mcai.__all__) == REFERENCE_NAMES
+
+
+def test_every_name_offered_can_be_imported():
+    assert [name for name in mcai.__all__ if not hasattr(mcai, name)] == []
+
+
+def test_nothing_public_is_importable_that_is_not_offered():
+    modules = {module.name.rpartition(".")[2] for module in pkgutil.iter_modules(mcai.__path__)}
+    found = {name for name in vars(mcai) if not name.startswith("_")} - modules - {"annotations"}
+
+    assert found == set(mcai.__all__)
+
+
+@pytest.mark.parametrize("name", all_modules())
+def test_a_module_defines_every_name_it_lists(name: str):
+    module = importlib.import_module(name)
+
+    assert [listed for listed in getattr(module, "__all__", []) if not hasattr(module, listed)] == []
+
+
+def test_every_error_is_in_the_tree_and_has_one_root():
+    classes = [getattr(errors, name) for name in errors.__all__]
+
+    assert all(issubclass(error, errors.WorkerSdkError) for error in classes)
+    assert all(error.__name__ in (errors.__doc__ or "") for error in classes)
+
+
+def test_importing_the_package_loads_no_library_that_only_a_started_worker_needs():
+    program = f"import sys, mcai_worker_sdk; print([name for name in {LATE_LIBRARIES!r} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert ast.literal_eval(loaded) == []
+
+
+def test_the_package_is_marked_as_typed():
+    assert (Path(mcai.__file__).parent / "py.typed").is_file()
