@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
+from types import TracebackType
 
 from mcai_worker_sdk.errors import JobError
 
@@ -10,6 +12,8 @@ __all__ = ["describe_failure"]
 
 #: A ``job_error`` message is cut to this many bytes of UTF-8 (decision B3); the log has everything.
 MESSAGE_LIMIT_BYTES = 4096
+
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 def describe_failure(error: BaseException) -> str:
@@ -27,9 +31,17 @@ def describe_failure(error: BaseException) -> str:
         return _cut_end(str(error), MESSAGE_LIMIT_BYTES)
     causes = [f"caused by {_headline(cause)}" for cause in _causes(error)]
     head = _cut_end("\n".join([headline, *causes]), MESSAGE_LIMIT_BYTES // 2)
-    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    frames = "".join(traceback.format_tb(_user_part(error.__traceback__))).rstrip()
     room = MESSAGE_LIMIT_BYTES - len(head.encode("utf-8", errors="replace")) - 40
     return f"{head}\n{_cut_start(frames, room)}" if frames else head
+
+
+def _user_part(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not the SDK's; the SDK's own frames help nobody."""
+    current = trace
+    while current is not None and current.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        current = current.tb_next
+    return trace if current is None else current
 
 
 def _headline(error: BaseException) -> str:

@@ -35,13 +35,14 @@ class BackendBlackList:
         self._client = client
         self._on_event = on_event
         self._fetching: asyncio.Task[None] | None = None
+        self._answered = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Fetch the list for the first time; return when it is there, or after two seconds without it."""
+        """Fetch the list for the first time; return when it is there, was refused, or two seconds have passed."""
         self.fetch()
-        assert self._fetching is not None
-        await asyncio.wait({self._fetching}, timeout=FIRST_FETCH_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._answered.wait(), FIRST_FETCH_SECONDS)
 
     def fetch(self) -> None:
         """Fetch the list, again and again until the backend answers. A fetch under way is enough."""
@@ -64,22 +65,26 @@ class BackendBlackList:
             await self._client.close()
 
     async def _fetch_until_answered(self) -> None:
-        while True:
-            try:
-                version = await self._client.step_flow_version()
-                if not supports_black_list(version):
-                    _logger.warning(
-                        "StepFlow %s at the backend is older than 1.8.2 and keeps no black list: it stays empty.",
-                        version,
-                    )
-                    return
-                job_ids = await self._client.black_list()
-            except BackendError as error:
-                _logger.warning("The black list stays as it is: %s Next try in %g s.", error, RETRY_SECONDS)
-            else:
-                self._on_event(ev.BlackListFetched(frozenset(job_ids)))
-                return
+        while not await self._fetch():
+            self._answered.set()
             await asyncio.sleep(RETRY_SECONDS)
+        self._answered.set()
+
+    async def _fetch(self) -> bool:
+        """Ask once; whether the backend answered."""
+        try:
+            version = await self._client.step_flow_version()
+            if not supports_black_list(version):
+                _logger.warning(
+                    "StepFlow %s at the backend is older than 1.8.2 and keeps no black list: it stays empty.", version
+                )
+                return True
+            job_ids = await self._client.black_list()
+        except BackendError as error:
+            _logger.warning("The black list stays as it is: %s Next try in %g s.", error, RETRY_SECONDS)
+            return False
+        self._on_event(ev.BlackListFetched(frozenset(job_ids)))
+        return True
 
     async def _delete(self, job_id: int) -> None:
         try:
