@@ -196,7 +196,8 @@ def test_readers_on_other_threads_always_see_a_whole_sample(sampler: SystemSampl
 
     def read() -> None:
         while not done.is_set():
-            seen.append((_shape(sampler.progression_info()), sampler.status_info("id").keys()))
+            seen.append((sampler.progression_info(), sampler.status_info("id")))
+            done.wait(0.001)
 
     def sample() -> None:
         for _ in range(20):
@@ -213,8 +214,9 @@ def test_readers_on_other_threads_always_see_a_whole_sample(sampler: SystemSampl
         thread.join()
 
     assert seen
-    assert all(progression == _shape(RECORDED_PROGRESSION) for progression, _ in seen)
-    assert all(status == RECORDED_STATUS.keys() for _, status in seen)
+    for progression, status in seen:
+        assert _shape(progression) == _shape(RECORDED_PROGRESSION)
+        assert status.keys() == RECORDED_STATUS.keys()
 
 
 def test_the_returned_dict_is_the_callers_own(sampler: SystemSampler) -> None:
