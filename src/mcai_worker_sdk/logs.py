@@ -44,7 +44,7 @@ SHORTEST_SECRET: Final = 4
 MOST_SECRETS: Final = 1000
 
 _MASKED = "***"
-_NANOSECONDS = 1_000_000_000
+_MICROSECONDS = 1_000_000
 
 
 class _CurrentJob:
@@ -326,10 +326,11 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _masked_exception(record: logging.LogRecord) -> str | None:
-    parts = [record.exc_text, record.stack_info]
-    if record.exc_info and record.exc_info[0] is not None:
-        parts[0] = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-    return mask("\n".join(part for part in parts if part)) or None
+    exception = record.exc_text
+    if record.exc_info:
+        there_is_one = record.exc_info[0] is not None
+        exception = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n") if there_is_one else None
+    return mask("\n".join(part for part in (exception, record.stack_info) if part)) or None
 
 
 def _job_id(record: logging.LogRecord) -> int | str:
@@ -350,9 +351,9 @@ def _level(record: logging.LogRecord) -> str:
 
 
 def _time(record: logging.LogRecord) -> tuple[str, str]:
-    """Date with time of day in UTC, and nine digits of the second."""
-    seconds, nanoseconds = divmod(round(record.created * _NANOSECONDS), _NANOSECONDS)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)), f"{nanoseconds:09d}"
+    """Date with time of day in UTC, and nine digits of the second, of which a float holds six."""
+    seconds, microseconds = divmod(round(record.created * _MICROSECONDS), _MICROSECONDS)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)), f"{microseconds:06d}000"
 
 
 def _open_file(path: Path) -> _FileHandler:
