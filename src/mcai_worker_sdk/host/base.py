@@ -67,5 +67,8 @@ class Host(Protocol):
     def kill(self, verdict: JobResult, reason: str) -> None:
         """End the job from outside, if that can be done here; it ends in ``verdict``."""
 
+    def resident_memory_bytes(self) -> int:
+        """Memory that the process of user code holds, in bytes; 0 when it is not known."""
+
     def usage(self) -> JobUsage:
         """What the job in hand used so far."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import psutil
+
 from mcai_worker_sdk.host.base import JobUsage
 from mcai_worker_sdk.host.failures import describe_failure
 from mcai_worker_sdk.host.runner import Runner, WorkerSetup
@@ -77,6 +79,10 @@ class InlineHost:
         """Nothing can be killed here: the job is told to stop."""
         del reason
         self._runner.stop(verdict.job_id)
+
+    def resident_memory_bytes(self) -> int:
+        """Memory of this process, in bytes."""
+        return int(psutil.Process().memory_info().rss)
 
     def usage(self) -> JobUsage:
         """What the job in hand used so far."""

@@ -109,6 +109,13 @@ class ProcessHost(LinkedHost):
             self._kill_process()
             await self._ended.wait()
 
+    def resident_memory_bytes(self) -> int:
+        """Memory that the job process holds, in bytes; 0 when it is gone."""
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss) if self._process is not None else 0
+        except psutil.Error:
+            return 0
+
     # Starting and ending a process
 
     def _start_process(self, method: str) -> None:
@@ -215,9 +222,9 @@ class ProcessHost(LinkedHost):
         if limits.max_jobs_per_process is not None and self._jobs_done >= limits.max_jobs_per_process:
             _logger.info("The job process is replaced after %d jobs.", self._jobs_done)
             return True
-        if limits.max_rss_mb is None or self._process is None:
+        if limits.max_rss_mb is None:
             return False
-        rss_mb = psutil.Process(self._process.pid).memory_info().rss >> 20
+        rss_mb = self.resident_memory_bytes() >> 20
         if rss_mb > limits.max_rss_mb:
             _logger.info("The job process is replaced: it holds %d MB.", rss_mb)
             return True

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import psutil
+
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import HostLimits
 from mcai_worker_sdk.host.job_process import serve
@@ -68,6 +70,10 @@ class ThreadHost(LinkedHost):
         if self._link is not None:
             self._link.send(link.Exit())
             self._link.close()
+
+    def resident_memory_bytes(self) -> int:
+        """Memory of this process, in bytes."""
+        return int(psutil.Process().memory_info().rss)
 
     def _cpu_seconds(self) -> float:
         return time.process_time()

@@ -63,6 +63,11 @@ class Lifecycle:
         """The job in hand, whatever its phase."""
         return None if self._current is None else self._current.job_id
 
+    @property
+    def is_taking_jobs(self) -> bool:
+        """Whether orders are consumed: ready, not suspended, not ending. A running job does not matter."""
+        return self._controls.consuming
+
     def feed(self, event: ev.Event) -> list[Effect]:  # noqa: C901, PLR0912 - one branch an event, and none is more
         """
         Take one event.

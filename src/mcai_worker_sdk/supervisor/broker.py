@@ -13,6 +13,8 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import psutil
+
 from mcai_worker_sdk.errors import ExchangeError, ProtocolError
 from mcai_worker_sdk.exchange.base import Delivered, Exchange, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
 from mcai_worker_sdk.host.base import Host
@@ -26,6 +28,8 @@ from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.black_list import BackendBlackList
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
+from mcai_worker_sdk.supervisor.http_endpoint import HttpEndpoint
+from mcai_worker_sdk.supervisor.metrics import WorkerFigures, WorkerState, render_metrics
 
 __all__ = ["BrokerSupervisor"]
 
@@ -66,6 +70,7 @@ class BrokerSupervisor:
         self._exchange = exchange
         self._events: asyncio.Queue[_Incoming] = asyncio.Queue()
         self._host = make_host(self._events.put_nowait)
+        self._figures = WorkerFigures(identity)
         self._lifecycle = Lifecycle(options)
         self._sampler = SystemSampler()
         self._black_list = BackendBlackList(BackendClient(settings.backend), self._events.put_nowait)
@@ -78,10 +83,13 @@ class BrokerSupervisor:
             black_list=self._black_list,
             check_requirements=self._check_requirements,
             terminate=self._finish,
+            on_result=self._figures.count,
         )
+        self._endpoint = self._make_endpoint()
         self._finished = asyncio.Event()
         self._exit_code = 0
         self._opened = False
+        self._connected = False
         self._signals = 0
 
     def run(self) -> int:
@@ -98,6 +106,8 @@ class BrokerSupervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        if self._endpoint is not None:
+            await self._endpoint.start()
         self._host.attach()
         tasks = [
             asyncio.create_task(self._serve(), name="mcai-supervisor"),
@@ -116,7 +126,7 @@ class BrokerSupervisor:
             _logger.error("The worker cannot start: %s", error)
             self._finish(1)
             return
-        self._opened = True
+        self._opened = self._connected = True
         await self._black_list.start()
         while True:
             event = await self._events.get()
@@ -127,9 +137,11 @@ class BrokerSupervisor:
             case Delivered():
                 await self._dispatcher.handle(_read_delivery(event.delivery))
             case LinkLost():
+                self._connected = False
                 _logger.warning("The link to the broker is lost: %s", event.reason)
                 await self._dispatcher.handle(ev.LinkLost())
             case LinkRestored():
+                self._connected = True
                 _logger.info("The link to the broker is back.")
                 self._black_list.fetch()
             case ExchangeFailed():
@@ -152,6 +164,24 @@ class BrokerSupervisor:
         while True:
             await asyncio.to_thread(self._sampler.sample)
             await asyncio.sleep(SAMPLE_SECONDS)
+
+    # Health and metrics
+
+    def _make_endpoint(self) -> HttpEndpoint | None:
+        http = self._settings.http
+        if http.port is None:
+            return None
+        return HttpEndpoint(http.host, http.port, readiness=self._readiness, metrics=self._metrics)
+
+    def _readiness(self) -> tuple[bool, Mapping[str, Any]]:
+        consuming = self._lifecycle.is_taking_jobs
+        job_id = self._lifecycle.current_job_id
+        return self._connected and consuming, {"connected": self._connected, "taking_jobs": consuming, "job_id": job_id}
+
+    def _metrics(self) -> bytes:
+        in_flight = self._lifecycle.current_job_id is not None
+        memory = {"supervisor": psutil.Process().memory_info().rss, "job": self._host.resident_memory_bytes()}
+        return render_metrics(self._figures, WorkerState(in_flight, self._connected, memory))
 
     # Ending
 
@@ -197,6 +227,8 @@ class BrokerSupervisor:
         await asyncio.gather(self._host.close(), self._say_goodbye())
         await self._exchange.close()
         await self._black_list.close()
+        if self._endpoint is not None:
+            await self._endpoint.close()
 
     async def _say_goodbye(self) -> None:
         if not self._opened:

@@ -100,6 +100,6 @@ def _serve(setup: WorkerSetup, identity: dict[str, object]) -> bool:
     exchange = RabbitMQExchange(settings.amqp, identity=identity, now=utc_now)
     try:
         return BrokerSupervisor(settings, identity, exchange, make_host, options).run() == 0
-    except HostError as error:
+    except (ConfigurationError, HostError) as error:
         _logger.error("The worker cannot start: %s", error)
         return False
