@@ -146,8 +146,8 @@ class JsonClient:
         Raises:
             HttpError: No answer in time, a status other than 2xx, or a body that is not JSON.
         """
-        import aiohttp  # noqa: PLC0415 - see the module's docstring
-        from yarl import URL  # noqa: PLC0415 - comes with aiohttp
+        import aiohttp
+        from yarl import URL
 
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
