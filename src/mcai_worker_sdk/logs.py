@@ -78,6 +78,7 @@ class _Secrets:
         self._longest_first: tuple[str, ...] = ()
 
     def add(self, secret: str) -> None:
+        """Mask it from now on; the oldest gives way when there are too many."""
         with self._lock:
             for text in {secret, secret.strip()}:
                 if len(text.strip()) >= SHORTEST_SECRET:
@@ -89,6 +90,7 @@ class _Secrets:
             self._longest_first = tuple(sorted(spellings, key=len, reverse=True))
 
     def mask(self, text: str) -> str:
+        """The text without them; the longest first, because one may contain another."""
         for secret in self._longest_first:
             if secret in text:
                 text = text.replace(secret, _MASKED)
