@@ -1,0 +1,232 @@
+"""Direct messages: initialise, start, stop, update, expire, status, suspend; every one is answered at once."""
+
+import pytest
+
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol.delivery import Lane
+from mcai_worker_sdk.protocol.responses import Activity, JobState, failed_result
+from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, without_warnings
+
+BUSY = "Cannot initialize this job, an another job is already in progress."
+
+
+def _published(effects: list) -> list:
+    return [effect.result for effect in of_kind(effects, fx.PublishResult)]
+
+
+def test_a_job_is_initialised_started_and_ended_by_direct_messages() -> None:
+    driver = Driver()
+    effects = driver.tell("init_process", 7, code="x")
+    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.InitialiseJob, fx.Settle]
+    assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START)]
+    started = driver.tell("start_process", 7, code="y")
+    assert started[:2] == [fx.ReportJob(7, JobState.PROCESSING), fx.ReportProgression(7, 0)]
+    assert [parameter.value for parameter in of_kind(started, fx.StartJob)[0].parameters] == ["y"]
+    ended = driver.end()
+    assert results(ended) == [(7, JobState.COMPLETED)]
+    assert ended[-1] == fx.ConsumeJobs()
+
+
+def test_a_start_without_parameters_uses_those_of_init() -> None:
+    started = Driver().initialised(7, code="x").tell("start_process", 7)
+    assert [parameter.value for parameter in of_kind(started, fx.StartJob)[0].parameters] == ["x"]
+
+
+def test_a_start_that_comes_before_the_job_is_ready_waits_for_it() -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    assert without_warnings(driver.tell("start_process", 7, code="y"))[:-1] == []
+    effects = driver.feed(ev.JobInitialised(7))
+    assert effects[:2] == [fx.ReportJob(7, JobState.READY_TO_START), fx.ReportJob(7, JobState.PROCESSING)]
+    assert [parameter.value for parameter in of_kind(effects, fx.StartJob)[0].parameters] == ["y"]
+
+
+def test_a_start_without_init_fails() -> None:
+    effects = Driver().tell("start_process", 7)
+    assert _published(effects) == [failed_result(7, "Cannot start a not initialized job.")]
+
+
+def test_a_start_of_another_job_fails_that_one_and_leaves_the_initialised_one() -> None:
+    driver = Driver().initialised()
+    assert results(driver.tell("start_process", 8)) == [(8, JobState.ERROR)]
+    assert of_kind(driver.tell("start_process", 7), fx.StartJob)
+
+
+def test_a_second_start_changes_nothing() -> None:
+    driver = Driver().initialised()
+    driver.tell("start_process", 7)
+    assert without_warnings(driver.tell("start_process", 7, code="z"))[:-1] == []
+
+
+@pytest.mark.parametrize("order_type", ["stop_process", "reached_expiration"])
+def test_a_start_behind_the_end_of_an_initialised_job_is_ignored(order_type: str) -> None:
+    driver = Driver().initialised()
+    driver.tell(order_type, 7)
+    assert without_warnings(driver.tell("start_process", 7))[:-1] == []
+
+
+def test_a_failed_initialisation_ends_the_job_and_the_next_one_is_taken() -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    ended = driver.end(state=JobState.ERROR)
+    assert results(ended) == [(7, JobState.ERROR)]
+    assert ended[-1] == fx.ConsumeJobs()
+    assert of_kind(driver.tell("init_process", 8), fx.InitialiseJob)
+
+
+def test_a_second_init_of_the_same_job_is_ignored() -> None:
+    assert without_warnings(Driver().initialised().tell("init_process", 7))[:-1] == []
+
+
+def test_an_init_while_a_queued_job_runs_fails_the_new_job_only() -> None:
+    driver = Driver()
+    delivery, _ = driver.deliver(job())
+    assert _published(driver.tell("init_process", 8)) == [failed_result(8, BUSY)]
+    assert driver.end()[-1] == fx.Settle(delivery, Case.COMPLETED)
+
+
+def test_a_late_word_of_the_host_about_a_job_that_is_gone_changes_nothing() -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    driver.end(state=JobState.ERROR)
+    assert driver.feed(ev.JobInitialised(7)) == []
+    assert driver.feed(ev.JobUpdated(7)) == []
+
+
+# A job order as a direct message
+
+
+def test_a_job_ordered_directly_runs_and_keeps_queued_orders_away() -> None:
+    driver = Driver()
+    _, effects = driver.deliver(job(), lane=Lane.DIRECT)
+    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.ReportProgression, fx.RunJob, fx.Settle]
+    assert driver.end()[-1] == fx.ConsumeJobs()
+
+
+@pytest.mark.parametrize("required", [["/a"], []])
+def test_a_job_ordered_directly_while_another_is_in_hand_fails(required: list[str]) -> None:
+    driver = Driver()
+    driver.deliver(job())
+    _, effects = driver.deliver(job(8, requires=required), lane=Lane.DIRECT)
+    assert _published(effects) == [failed_result(8, BUSY)]
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_a_direct_order_of_the_job_in_hand_does_not_end_it(lane: Lane) -> None:
+    driver = Driver()
+    driver.deliver(job(), lane=lane)
+    _, effects = driver.deliver(job(), lane=Lane.DIRECT, redelivered=True)
+    assert without_warnings(effects)[:-1] == []
+    assert results(driver.end()) == [(7, JobState.COMPLETED)]
+
+
+def test_a_job_ordered_directly_fails_at_once_when_its_requirements_are_missing() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]), lane=Lane.DIRECT)
+    effects = driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    assert _published(effects) == [failed_result(7, "The job's requirements do not exist: /a.")]
+    assert effects[-1] == fx.ConsumeJobs()
+
+
+def test_a_job_ordered_directly_with_bad_requirements_fails() -> None:
+    order = {"job_id": 7, "parameters": [{"id": "requirements", "type": "requirements", "value": ["/a"]}]}
+    driver = Driver()
+    _, effects = driver.deliver(order, lane=Lane.DIRECT)
+    assert results(effects) == [(7, JobState.ERROR)]
+    assert driver.lifecycle.current_job_id is None
+
+
+def test_an_order_that_met_a_direct_jobs_check_does_not_stop_the_worker_from_consuming() -> None:
+    driver = Driver()
+    driver.deliver(job(8, requires=["/a"]), lane=Lane.DIRECT)
+    assert cases(driver.deliver(job())[1]) == [Case.ENGAGED]
+    assert driver.feed(ev.RequirementsChecked(8, ["/a"]))[-1] == fx.ConsumeJobs()
+
+
+# Stop, update, expire
+
+
+@pytest.mark.parametrize(("job_id", "stopped"), [(7, True), (8, False)])
+def test_only_the_job_that_is_named_is_stopped(job_id: int, stopped: bool) -> None:
+    driver = Driver()
+    driver.deliver(job())
+    assert of_kind(driver.tell("stop_process", job_id), fx.StopJob) == ([fx.StopJob(7)] if stopped else [])
+
+
+def test_a_stop_order_that_process_ignores_leaves_the_job_completed() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.tell("stop_process", 7)
+    assert results(driver.end()) == [(7, JobState.COMPLETED)]
+
+
+def test_a_stopped_initialised_job_is_discarded_and_the_worker_is_idle_again() -> None:
+    driver = Driver().initialised()
+    assert of_kind(driver.tell("stop_process", 7), fx.DiscardJob) == [fx.DiscardJob(7)]
+    assert results(driver.end(state=JobState.STOPPED)) == [(7, JobState.STOPPED)]
+    assert driver.lifecycle.current_job_id is None
+
+
+def test_a_job_stopped_while_it_is_initialised_is_discarded_when_it_is_ready() -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    assert of_kind(driver.tell("stop_process", 7), fx.StopJob)
+    assert fx.DiscardJob(7) in driver.feed(ev.JobInitialised(7))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_an_update_goes_to_the_job_that_is_named(direct: bool) -> None:
+    driver = Driver().initialised() if direct else Driver()
+    if not direct:
+        driver.deliver(job())
+    (update,) = of_kind(driver.tell("update_process", 7, code="z"), fx.UpdateJob)
+    assert [parameter.value for parameter in update.parameters] == ["z"]
+    assert not of_kind(driver.tell("update_process", 8), fx.UpdateJob)
+    assert driver.feed(ev.JobUpdated(7)) == [fx.ReportJob(7, JobState.UPDATED)]
+    assert without_warnings(driver.feed(ev.JobUpdated(7, "no"))) == [fx.RefuseUpdate(7, "no")]
+
+
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.STOPPED, JobState.ERROR])
+def test_an_expired_job_stops_and_ends_in_error_whatever_comes_of_it(state: JobState) -> None:
+    driver = Driver()
+    driver.deliver(job())
+    assert of_kind(driver.tell("reached_expiration", 7), fx.StopJob) == [fx.StopJob(7)]
+    assert _published(driver.end(state=state)) == [failed_result(7, "Job TTL has been reached.")]
+
+
+def test_a_job_that_is_not_here_expires_at_once_and_leaves_the_one_that_is() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    assert _published(driver.tell("reached_expiration", 8)) == [failed_result(8, "Job TTL has been reached.")]
+    assert results(driver.end()) == [(7, JobState.COMPLETED)]
+
+
+# Status, suspend, resume
+
+
+def test_the_status_tells_the_activity_and_the_job() -> None:
+    driver = Driver()
+    assert driver.tell("status")[0] == fx.ReportStatus(Activity.IDLE)
+    driver.tell("init_process", 7)
+    assert driver.tell("status")[0] == fx.ReportStatus(Activity.BUSY, 7, JobState.READY_TO_START)
+    driver.feed(ev.JobInitialised(7))
+    driver.tell("start_process", 7)
+    assert driver.tell("status")[0] == fx.ReportStatus(Activity.BUSY, 7, JobState.PROCESSING)
+
+
+def test_a_suspended_worker_pauses_answers_and_resumes() -> None:
+    driver = Driver()
+    assert driver.tell("stop_consuming_jobs")[:2] == [fx.PauseJobs(), fx.ReportStatus(Activity.SUSPENDED)]
+    assert driver.tell("stop_consuming_jobs")[0] == fx.ReportStatus(Activity.SUSPENDED)
+    assert driver.tell("resume_consuming_jobs")[:2] == [fx.ConsumeJobs(), fx.ReportStatus(Activity.IDLE)]
+    assert driver.tell("resume_consuming_jobs")[0] == fx.ReportStatus(Activity.IDLE)
+
+
+def test_a_job_runs_on_in_a_suspended_worker_and_no_other_is_taken_after_it() -> None:
+    driver = Driver()
+    delivery, _ = driver.deliver(job())
+    driver.tell("stop_consuming_jobs")
+    assert driver.tell("status")[0] == fx.ReportStatus(Activity.SUSPENDED, 7, JobState.PROCESSING)
+    assert driver.end()[-1] == fx.Settle(delivery, Case.COMPLETED)

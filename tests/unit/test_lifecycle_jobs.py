@@ -1,0 +1,215 @@
+"""Jobs of the job queue: their way from order to result, requirements, attempts, black list."""
+
+import pytest
+
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol.delivery import Lane
+from mcai_worker_sdk.protocol.orders import parse_order
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter, failed_result
+from tests.unit.lifecycle_kit import Driver, cases, control, job, of_kind, results, without_warnings
+
+
+def test_a_job_goes_from_order_to_result() -> None:
+    driver = Driver()
+    delivery, effects = driver.deliver(job(code="x"))
+    order = parse_order(delivery.body)
+    assert effects == [fx.ReportProgression(7, 0), fx.RunJob(7, order.parameters)]
+    assert driver.lifecycle.current_job_id == 7
+    assert driver.feed(ev.ProgressionReported(7, 40)) == [fx.ReportProgression(7, 40)]
+    result = JobResult(7, JobState.COMPLETED, ("/out",), (ResultParameter("n", "int", 3),))
+    assert driver.feed(ev.JobEnded(result)) == [fx.PublishResult(result), fx.Settle(delivery, Case.COMPLETED)]
+    assert driver.lifecycle.current_job_id is None
+
+
+def test_a_media_worker_announces_the_start_of_queued_jobs_too() -> None:
+    _, effects = Driver(announces_start=True).deliver(job())
+    assert effects[0] == fx.ReportJob(7, JobState.PROCESSING)
+
+
+def test_the_worker_says_that_it_takes_jobs_once_its_host_is_ready() -> None:
+    driver = Driver(ready=False)
+    assert driver.feed(ev.HostReady()) == [fx.ConsumeJobs(), fx.AnnounceCreated()]
+    assert driver.feed(ev.HostReady()) == [], "a job process that was replaced is no new worker"
+
+
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.STOPPED, JobState.ERROR])
+def test_no_progression_follows_a_result(state: JobState) -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end(state=state)
+    assert driver.feed(ev.ProgressionReported(7, 99)) == []
+
+
+def test_a_progression_of_another_job_is_dropped() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    assert driver.feed(ev.ProgressionReported(8, 50)) == []
+
+
+def test_an_end_of_a_job_that_is_not_in_hand_is_logged_and_nothing_else() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    assert of_kind(driver.end(8), fx.Warn) == driver.effects[-1:]
+    assert driver.lifecycle.current_job_id == 7
+
+
+def test_a_second_end_of_a_job_publishes_nothing() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end()
+    assert without_warnings(driver.end()) == []
+
+
+def test_the_same_job_may_run_again_when_it_is_ordered_again() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end(state=JobState.ERROR)
+    _, effects = driver.deliver(job())
+    assert of_kind(effects, fx.RunJob) == [fx.RunJob(7, ())]
+
+
+# Requirements
+
+
+def test_requirements_are_looked_for_before_anything_is_published() -> None:
+    _, effects = Driver().deliver(job(requires=["/a", "/b"]))
+    assert effects == [fx.CheckRequirements(7, ("/a", "/b"))]
+
+
+def test_a_job_whose_requirements_exist_runs() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    effects = driver.feed(ev.RequirementsChecked(7, []))
+    assert [type(effect) for effect in effects] == [fx.ReportProgression, fx.RunJob]
+
+
+def test_a_job_that_requires_no_path_runs_at_once() -> None:
+    _, effects = Driver().deliver(job(requires=[]))
+    assert of_kind(effects, fx.RunJob)
+
+
+def test_a_job_whose_requirements_are_missing_goes_through_the_delay_queue_without_a_word() -> None:
+    driver = Driver()
+    delivery, _ = driver.deliver(job(requires=["/a"]), soft_rejects=3)
+    effects = driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    assert without_warnings(effects) == [fx.Delay(delivery), fx.Settle(delivery, Case.REQUIREMENTS_MISSING)]
+    assert "/a" in of_kind(effects, fx.Warn)[0].message
+    assert driver.lifecycle.current_job_id is None
+
+
+def test_other_jobs_run_while_one_waits_for_its_requirements() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    _, effects = driver.deliver(job(8))
+    assert of_kind(effects, fx.RunJob) == [fx.RunJob(8, ())]
+
+
+def test_an_order_that_waited_too_long_fails_and_names_its_paths() -> None:
+    driver = Driver(soft_rejects_limit=2)
+    delivery, _ = driver.deliver(job(requires=["/a", "/b"]), soft_rejects=2)
+    effects = driver.feed(ev.RequirementsChecked(7, ["/a", "/b"]))
+    expected = failed_result(7, "The job's requirements do not exist: /a, /b.")
+    assert effects == [fx.PublishResult(expected), fx.Settle(delivery, Case.REQUIREMENTS_LIMIT)]
+
+
+def test_an_answer_about_requirements_of_another_job_is_dropped() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    assert driver.feed(ev.RequirementsChecked(8, [])) == []
+    assert driver.feed(ev.RequirementsChecked(7, []))
+    assert driver.feed(ev.RequirementsChecked(7, ["/a"])) == [], "the job runs already"
+
+
+@pytest.mark.parametrize(
+    ("order_type", "state"), [("stop_process", JobState.STOPPED), ("reached_expiration", JobState.ERROR)]
+)
+def test_a_job_told_to_end_while_its_requirements_are_looked_for_never_runs(order_type: str, state: JobState) -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    driver.tell(order_type, 7)
+    effects = driver.feed(ev.RequirementsChecked(7, []))
+    assert results(effects) == [(7, state)]
+    assert not of_kind(driver.effects, fx.RunJob)
+
+
+# Attempts
+
+
+@pytest.mark.parametrize(("attempts", "runs"), [(0, True), (4, True), (5, False)])
+def test_an_order_is_attempted_as_often_again_as_the_limit_says(attempts: int, runs: bool) -> None:
+    _, effects = Driver().deliver(job(), attempts=attempts)
+    assert bool(of_kind(effects, fx.RunJob)) is runs
+
+
+def test_an_order_given_up_says_how_often_it_was_attempted() -> None:
+    _, effects = Driver(attempts_limit=1).deliver(job(), attempts=2)
+    (result,) = [effect.result for effect in of_kind(effects, fx.PublishResult)]
+    assert result.message is not None
+    assert "attempted 2 times" in result.message
+    assert "MESSAGE_TTL_LIMIT is 1" in result.message
+
+
+def test_a_redelivery_the_broker_has_counted_runs_without_a_trip_through_the_delay_queue() -> None:
+    _, effects = Driver().deliver(job(), redelivered=True, counted=True, attempts=1)
+    assert of_kind(effects, fx.RunJob)
+    assert cases(effects) == []
+
+
+# Black list
+
+
+def test_a_black_listed_job_is_dropped_and_the_backend_hears_of_it() -> None:
+    driver = Driver()
+    driver.tell("add_to_black_list", 7)
+    delivery, effects = driver.deliver(job())
+    assert without_warnings(effects) == [fx.DeleteBlackListed(7), fx.Settle(delivery, Case.BLACK_LISTED)]
+
+
+def test_a_job_taken_off_the_black_list_runs() -> None:
+    driver = Driver()
+    driver.tell("add_to_black_list", 7)
+    driver.tell("delete_from_black_list", 7)
+    assert of_kind(driver.deliver(job())[1], fx.RunJob)
+
+
+def test_the_backends_list_replaces_the_workers() -> None:
+    driver = Driver()
+    driver.tell("add_to_black_list", 7)
+    assert driver.feed(ev.BlackListFetched(frozenset({9, 8}))) == []
+    assert of_kind(driver.tell("get_black_list"), fx.ReportBlackList) == [fx.ReportBlackList([8, 9])]
+    assert of_kind(driver.deliver(job())[1], fx.RunJob)
+
+
+def test_synchronising_the_black_list_asks_the_backend() -> None:
+    assert [type(effect) for effect in Driver().tell("sync_black_list")] == [fx.FetchBlackList, fx.Settle]
+
+
+# Unreadable
+
+
+def test_an_unreadable_order_with_a_job_id_fails_that_job() -> None:
+    _, effects = Driver().deliver(b'{"job_id": 7}')
+    assert results(effects) == [(7, JobState.ERROR)]
+
+
+def test_an_unreadable_order_without_a_job_id_is_reported_without_one() -> None:
+    _, effects = Driver().deliver(b"{")
+    assert [type(effect) for effect in without_warnings(effects)] == [fx.PublishUnknownError, fx.Settle]
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_an_unreadable_message_about_the_job_in_hand_does_not_end_it(lane: Lane) -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    _, effects = driver.deliver(b'{"type": "stop_process", "job_id": 7, "parameters": 3}', lane=lane)
+    assert results(effects) == []
+    assert of_kind(effects, fx.PublishUnknownError)
+    assert driver.lifecycle.current_job_id == 7
+
+
+def test_a_direct_order_on_the_job_queue_is_obeyed() -> None:
+    _, effects = Driver().deliver(control("status"), lane=Lane.JOBS)
+    assert [type(effect) for effect in effects] == [fx.ReportStatus, fx.Settle]
