@@ -1,0 +1,210 @@
+"""The link is lost and comes back: adoption, recognition, attempts (promise: nothing lost, nothing run twice)."""
+
+import pytest
+
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol.delivery import Lane
+from mcai_worker_sdk.protocol.responses import JobState
+from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results
+
+
+def test_a_running_job_adopts_its_redelivered_order_and_is_reported_once() -> None:
+    driver = Driver()
+    lost, _ = driver.deliver(job())
+    assert driver.lose_link() == []
+    adopted, effects = driver.deliver(job(), redelivered=True)
+    assert effects == []
+    ended = driver.end()
+    assert results(ended) == [(7, JobState.COMPLETED)]
+    assert of_kind(driver.effects, fx.Settle) == [fx.Settle(adopted, Case.COMPLETED)]
+    assert lost is not adopted
+    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+
+
+def test_an_adopted_job_whose_link_is_lost_again_is_adopted_again() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    for _ in range(3):
+        driver.lose_link()
+        last, effects = driver.deliver(job(), redelivered=True)
+        assert effects == []
+    assert of_kind(driver.end(), fx.Settle) == [fx.Settle(last, Case.COMPLETED)]
+
+
+def test_a_job_that_ended_without_its_link_is_reported_and_its_order_acknowledged_unrun() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.lose_link()
+    assert results(driver.end()) == [(7, JobState.COMPLETED)]
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REPORTED]
+
+
+@pytest.mark.parametrize("losses", [1, 2, 5])
+def test_an_order_that_is_done_with_is_recognised_however_often_its_acknowledgement_is_lost(losses: int) -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end()
+    for _ in range(losses):
+        driver.lose_link()
+        assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REPORTED]
+    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+
+
+def test_the_next_delivery_proves_that_an_acknowledgement_arrived() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end()
+    driver.deliver(b"{")
+    driver.lose_link()
+    # Somebody else's attempt at a retry of the job: it is not the order that was done with here.
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REDELIVERED]
+
+
+def test_a_direct_message_proves_nothing_about_the_job_queue() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end()
+    driver.tell("status")
+    driver.lose_link()
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REPORTED]
+
+
+def test_a_retry_of_a_job_is_a_new_run_and_forgets_the_old_one() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end(state=JobState.ERROR)
+    driver.lose_link()
+    driver.deliver(job())
+    assert len(of_kind(driver.effects, fx.RunJob)) == 2
+
+
+def test_a_retry_that_was_given_back_unrun_is_not_taken_for_the_order_that_was_done_with() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end(state=JobState.ERROR)
+    driver.lose_link()
+    driver.initialised(8)
+    assert cases(driver.deliver(job())[1]) == [Case.ENGAGED]
+    driver.end(8, JobState.STOPPED)
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REDELIVERED], "it comes back and runs"
+
+
+@pytest.mark.parametrize("body", [job(8), job(code="other")], ids=["another job", "another body"])
+def test_only_the_same_job_and_body_are_recognised(body: dict) -> None:
+    running, ended = Driver(), Driver()
+    for driver in (running, ended):
+        driver.deliver(job())
+        driver.lose_link()
+    ended.end()
+    assert cases(running.deliver(body, redelivered=True)[1]) == [Case.ENGAGED]
+    assert cases(ended.deliver(body, redelivered=True)[1]) == [Case.REDELIVERED]
+
+
+def test_an_order_that_is_not_redelivered_is_not_adopted() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.lose_link()
+    assert cases(driver.deliver(job())[1]) == [Case.ENGAGED]
+
+
+def test_a_foreign_order_that_meets_a_job_without_its_link_pauses_the_queue_until_that_job_ends() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.lose_link()
+    _, effects = driver.deliver(job(8))
+    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.Settle]
+    assert [type(effect) for effect in driver.end()] == [fx.PublishResult, fx.ConsumeJobs]
+
+
+def test_a_job_that_did_not_run_yet_is_dropped_with_its_link() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    assert driver.lose_link() == []
+    assert driver.lifecycle.current_job_id is None
+    assert driver.feed(ev.RequirementsChecked(7, [])) == [], "the answer comes too late"
+    assert cases(driver.deliver(job(requires=["/a"]), redelivered=True)[1]) == [Case.REDELIVERED]
+
+
+@pytest.mark.parametrize(
+    ("order_type", "state"), [("stop_process", JobState.STOPPED), ("reached_expiration", JobState.ERROR)]
+)
+def test_a_job_told_to_end_before_it_ran_is_reported_when_its_link_is_lost(order_type: str, state: JobState) -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    driver.tell(order_type, 7)
+    assert results(driver.lose_link()) == [(7, state)]
+    assert cases(driver.deliver(job(requires=["/a"]), redelivered=True)[1]) == [Case.REPORTED]
+
+
+def test_a_direct_job_does_not_depend_on_the_link() -> None:
+    driver = Driver().initialised()
+    assert driver.lose_link() == []
+    assert of_kind(driver.tell("start_process", 7), fx.StartJob)
+    driver.lose_link()
+    assert results(driver.end()) == [(7, JobState.COMPLETED)]
+
+
+def test_losing_the_link_while_idle_changes_nothing() -> None:
+    assert Driver().lose_link() == []
+
+
+@pytest.mark.parametrize("attempts", [0, 4])
+def test_an_order_nobody_knows_goes_through_the_delay_queue_once_however_often_it_was_attempted(attempts: int) -> None:
+    assert cases(Driver().deliver(job(), redelivered=True, attempts=attempts)[1]) == [Case.REDELIVERED]
+
+
+def test_an_order_that_was_refused_is_not_refused_twice() -> None:
+    driver = Driver()
+    driver.deliver(job(), attempts=5)
+    driver.lose_link()
+    assert cases(driver.deliver(job(), attempts=5, redelivered=True)[1]) == [Case.REPORTED]
+    assert len(of_kind(driver.effects, fx.PublishResult)) == 1
+
+
+def test_an_order_whose_requirements_never_came_is_not_reported_twice() -> None:
+    driver = Driver()
+    order = job(requires=["/a"])
+    driver.deliver(order, soft_rejects=800)
+    driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    driver.lose_link()
+    assert cases(driver.deliver(order, soft_rejects=800, redelivered=True)[1]) == [Case.REPORTED]
+
+
+def test_a_black_listed_order_whose_acknowledgement_was_lost_does_not_run_when_the_list_has_forgotten_it() -> None:
+    driver = Driver()
+    driver.tell("add_to_black_list", 7)
+    driver.deliver(job())
+    driver.feed(ev.BlackListFetched(frozenset()))
+    driver.lose_link()
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REPORTED]
+
+
+def test_a_delayed_order_whose_acknowledgement_was_lost_does_not_live_on_beside_its_copy() -> None:
+    driver = Driver()
+    order = job(requires=["/a"])
+    driver.deliver(order)
+    driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    driver.lose_link()
+    assert cases(driver.deliver(order, redelivered=True)[1]) == [Case.REPORTED]
+    driver.deliver(order, soft_rejects=1)
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
+
+
+def test_the_copy_of_a_delayed_order_is_not_taken_for_the_order() -> None:
+    driver = Driver()
+    order = job(requires=["/a"])
+    driver.deliver(order)
+    driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    driver.lose_link()
+    assert cases(driver.deliver(order, soft_rejects=1, redelivered=True)[1]) == [Case.REDELIVERED]
+
+
+def test_a_redelivered_direct_order_is_not_taken_for_a_queued_one() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.lose_link()
+    direct, effects = driver.deliver(job(), lane=Lane.DIRECT, redelivered=True)
+    assert of_kind(effects, fx.Settle) == [fx.Settle(direct, Case.CONTROLLED)]
+    assert driver.deliver(job(), redelivered=True)[1] == [], "the queued one is adopted"
