@@ -289,6 +289,7 @@ class _TextFormatter(logging.Formatter):
         self._origin = f"{instance_id} - {queue}"
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of a record, without its end."""
         exception = _masked_exception(record)
         date, fraction = _time(record)
         moment = f"{date.replace('T', ' ')}.{fraction} UTC"
@@ -305,6 +306,7 @@ class _JsonFormatter(logging.Formatter):
         self._queue = queue
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line of a record, without its end."""
         date, fraction = _time(record)
         line = {
             "time": f"{date}.{fraction}Z",

@@ -136,9 +136,9 @@ def _variable(name: str, default: object, description: str, *, fallback: str = "
 
 
 class _Table(BaseModel):
-    """One table of variables. May also be built by field names, as tests do."""
+    """One table of variables. May also be built by field names. Built on first use, to keep the import short."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True, defer_build=True)
 
     title: ClassVar[str]
 
@@ -409,7 +409,7 @@ class EnvironmentTable:
 
 #: What follows a credential store's name, as the order writes it, and what it is for.
 _STORE_VARIABLES = {
-    "hostname": "URL of the store named STORE; needed by every store but env and vault.",
+    "hostname": "URL of the store named STORE; every store but env, vault and BACKEND needs it.",
     "username": "User name at that store.",
     "password": "Password at that store.",
     "token": "Token, where the store is Vault.",
