@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -16,17 +17,19 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["ManagementApi", "RabbitMqNode", "VirtualHost", "free_port", "rabbitmq_is_installed"]
+__all__ = ["ManagementApi", "RabbitMqNode", "VirtualHost", "eventually", "free_port", "rabbitmq_is_installed"]
 
 #: Where Debian puts RabbitMQ's scripts that run as the calling user (those in /usr/sbin change the user).
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 def rabbitmq_is_installed() -> bool:
@@ -39,6 +42,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def eventually(read: Callable[[], T], accept: Callable[[T], object], *, timeout_seconds: float = 20.0) -> T:
+    """
+    Read until the value is accepted, and return it. The management API tells nobody when its figures change.
+
+    Raises:
+        AssertionError: It never was; names the last value.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while not accept(value := read()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Not accepted within {timeout_seconds:.0f} s: {value!r}")
+        await asyncio.sleep(0.05)
+    return value
 
 
 @dataclass(frozen=True, slots=True)

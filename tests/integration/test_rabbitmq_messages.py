@@ -1,0 +1,389 @@
+"""What one RabbitMQ exchange declares, publishes, takes and settles on a broker that does not fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from mcai_worker_sdk.errors import ExchangeError
+from mcai_worker_sdk.protocol.delivery import Lane, Settlement
+from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState, Progression, WorkerStatusReport
+from tests.integration.conftest import INSTANCE, QUEUE, job_id_of, order
+from tests.support.rabbitmq import eventually
+from tests.support.tap import Tap
+
+CLASSIC = {"x-queue-type": "classic"}
+QUORUM = {"x-queue-type": "quorum"}
+EXCHANGES = {
+    "job_submit": ("topic", {"alternate-exchange": "job_queue_not_found"}),
+    "job_response": ("topic", {"alternate-exchange": "job_response_not_found"}),
+    "worker_response": ("topic", {"alternate-exchange": "worker_response_not_found"}),
+    "job_delayed": ("fanout", {}),
+    "direct_messaging": ("headers", {"alternate-exchange": "direct_messaging_not_found"}),
+}
+
+
+def shared_queues(kind):
+    return {
+        "job_delayed": {"x-message-ttl": 5000, "x-dead-letter-exchange": "", **kind},
+        "worker_response_not_found": kind,
+        "worker_discovery": {
+            "x-dead-letter-exchange": "job_response_delayed",
+            "x-dead-letter-routing-key": "worker_discovery",
+            **kind,
+        },
+    }
+
+
+def queues_of(node, vhost):
+    return {queue["name"]: queue for queue in node.api.queues(vhost.name)}
+
+
+async def test_a_standalone_worker_declares_the_recorded_topology(rabbitmq_node, vhost, driver):
+    async with driver(vhost):
+        exchanges = {one["name"]: (one["type"], one["arguments"]) for one in rabbitmq_node.api.exchanges(vhost.name)}
+        queues = queues_of(rabbitmq_node, vhost)
+        direct = queues[f"direct_messaging_{INSTANCE}"]
+
+        assert exchanges == EXCHANGES
+        assert {name: queue["arguments"] for name, queue in queues.items()} == {
+            **shared_queues(CLASSIC),
+            QUEUE: {
+                "x-dead-letter-exchange": "job_delayed",
+                "x-dead-letter-routing-key": QUEUE,
+                "x-max-priority": 100,
+                **CLASSIC,
+            },
+            f"direct_messaging_{INSTANCE}": CLASSIC,
+        }
+        assert (direct["durable"], direct["auto_delete"], direct["exclusive"]) == (False, True, False)
+        assert all(queue["durable"] for name, queue in queues.items() if queue is not direct)
+
+
+async def test_a_cluster_worker_declares_quorum_queues_and_takes_its_direct_queue_with_it(rabbitmq_node, vhost, driver):
+    async with driver(vhost, server_configuration="cluster"):
+        queues = queues_of(rabbitmq_node, vhost)
+        direct = queues[f"direct_messaging_{INSTANCE}"]
+
+        assert {name: queue["arguments"] for name, queue in queues.items()} == {
+            **shared_queues(QUORUM),
+            QUEUE: {"x-dead-letter-exchange": "job_delayed", "x-dead-letter-routing-key": QUEUE, **QUORUM},
+            f"direct_messaging_{INSTANCE}": QUORUM,
+        }
+        assert (direct["durable"], direct["auto_delete"]) == (True, False)
+
+    assert f"direct_messaging_{INSTANCE}" not in queues_of(rabbitmq_node, vhost)
+
+
+async def test_the_acknowledgement_time_out_is_an_argument_of_the_job_queue_only(rabbitmq_node, vhost, driver):
+    async with driver(vhost, consumer_timeout_ms=90000):
+        arguments = {name: queue["arguments"] for name, queue in queues_of(rabbitmq_node, vhost).items()}
+
+    assert {name for name, one in arguments.items() if "x-consumer-timeout" in one} == {QUEUE}
+    assert arguments[QUEUE]["x-consumer-timeout"] == 90000
+
+
+async def test_queues_are_bound_and_consumed_as_recorded(rabbitmq_node, vhost, driver):
+    async with driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        bindings = {
+            (binding["source"], binding["destination"], binding["routing_key"]): binding["arguments"]
+            for binding in rabbitmq_node.api.bindings(vhost.name)
+        }
+        found = await eventually(lambda: rabbitmq_node.api.consumers(vhost.name), lambda some: len(some) == 2)
+        consumers = {
+            consumer["consumer_tag"]: (consumer["queue"]["name"], consumer["prefetch_count"], consumer["ack_required"])
+            for consumer in found
+        }
+
+        assert bindings == {
+            ("job_submit", QUEUE, QUEUE): {},
+            ("job_delayed", "job_delayed", "*"): {},
+            ("direct_messaging", f"direct_messaging_{INSTANCE}", "*"): {
+                "x-match": "any",
+                "broadcast": "true",
+                "instance_id": INSTANCE,
+                "job_type": QUEUE,
+                "worker_name": "my_worker",
+                "worker_version": "1.2.3",
+            },
+        }
+        assert consumers == {
+            "amqp_worker": (QUEUE, 1, True),
+            "status_amqp_worker": (f"direct_messaging_{INSTANCE}", 1, True),
+        }
+
+
+async def test_the_connection_is_named_after_worker_and_instance(rabbitmq_node, vhost, driver):
+    async with driver(vhost):
+        connections = await eventually(
+            lambda: [one for one in rabbitmq_node.api.connections(vhost.name) if one.get("client_properties")], bool
+        )
+        properties = connections[0]["client_properties"]
+
+        assert properties["connection_name"] == f"my_worker/{INSTANCE}"
+        assert properties["capabilities"]["consumer_cancel_notify"] is True
+        assert properties["capabilities"]["connection.blocked"] is True
+
+
+async def test_the_worker_is_announced_once_before_it_consumes(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        discovery = (await tap.wait_for("worker_discovery"))[0]
+
+        assert one.announcements == 1
+        assert discovery["exchange"] == "job_response"
+        assert discovery["properties"] == {"content_type": "application/json", "delivery_mode": 2}
+        assert discovery["body"]["instance_id"] == INSTANCE
+
+
+async def test_a_published_result_is_on_its_queue_when_publish_returns(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost, delivery_mode=1) as one:
+        await one.exchange.publish(JobResult(7, JobState.COMPLETED, destination_paths=["/données/é☃😀.mp4"]))
+        result = (await tap.wait_for("job_completed"))[0]
+
+        assert result["exchange"] == "job_response"
+        assert result["properties"] == {"content_type": "application/json", "delivery_mode": 1}
+        assert result["body"]["destination_paths"] == ["/données/é☃😀.mp4"]
+        assert result["body"]["status"] == "completed"
+
+
+async def test_every_progression_comes_in_order_and_before_the_result(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        for percent in range(101):
+            one.exchange.publish_progression(Progression(7, percent, INSTANCE))
+        await one.exchange.publish(JobResult(7, JobState.COMPLETED))
+        await tap.wait_for("job_completed")
+
+        assert tap.keys()[1:] == ["job_progression"] * 101 + ["job_completed"]
+        assert [one["body"]["progression"] for one in tap.out("job_progression")] == list(range(101))
+
+
+async def test_a_flood_of_progressions_is_thinned_but_keeps_its_last_value(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        for number in range(20_000):
+            one.exchange.publish_progression(Progression(7, number % 101, INSTANCE))
+        one.exchange.publish_progression(Progression(7, 100, INSTANCE))
+        await one.exchange.publish(JobResult(7, JobState.COMPLETED))
+        await tap.wait_for("job_completed")
+        seen = [one["body"]["progression"] for one in tap.out("job_progression")]
+
+        assert len(seen) < 1000
+        assert seen[-1] == 100
+        assert tap.keys()[-1] == "job_completed"
+
+
+async def test_publishing_something_else_as_progression_is_refused(vhost, driver):
+    async with driver(vhost) as one:
+        with pytest.raises(TypeError) as caught:
+            one.exchange.publish_progression(JobResult(7, JobState.COMPLETED))
+
+    assert str(caught.value) == "The response is a JobResult; expected a Progression. Use publish()."
+
+
+async def test_an_order_arrives_with_its_headers_and_one_at_a_time(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await tap.submit(QUEUE, order(1), headers={"x-origin": "here"}, priority=3)
+        await tap.submit(QUEUE, order(2))
+        assert one.deliveries == []
+        await one.exchange.consume_jobs()
+        await one.exchange.consume_jobs()
+        first = await one.delivery()
+
+        assert (first.lane, first.redelivered, first.attempts, first.soft_rejects) == (Lane.JOBS, False, 0, 0)
+        assert first.headers == {"x-origin": "here"}
+        assert len(one.deliveries) == 1
+        await one.exchange.settle(first, Settlement.ACK)
+        assert job_id_of(await one.delivery(2)) == 2
+
+
+async def test_direct_messages_arrive_while_an_order_is_unsettled(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        await one.delivery()
+        for _ in range(3):
+            await tap.direct({"type": "status"})
+        for count in (2, 3, 4):
+            direct = await one.delivery(count)
+            assert direct.lane is Lane.DIRECT
+            await one.exchange.settle(direct, Settlement.ACK)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"broadcast": "true"},
+        {"instance_id": INSTANCE},
+        {"job_type": QUEUE},
+        {"worker_name": "my_worker"},
+        {"worker_version": "1.2.3"},
+    ],
+)
+async def test_each_header_of_the_worker_reaches_it(vhost, driver, headers):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await tap.direct({"type": "status"}, instance_id="another")
+        await tap.direct({"type": "status"}, **headers)
+
+        assert (await one.delivery()).headers == headers
+
+
+async def test_a_rejected_order_comes_back_counted(vhost, driver):
+    async with Tap(vhost, delayed=True) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1), priority=7)
+        await one.exchange.settle(await one.delivery(), Settlement.REJECT)
+        again = await one.delivery(2)
+        death = {entry["queue"]: entry["reason"] for entry in again.headers["x-death"]}
+
+        assert (again.attempts, again.redelivered, again.counted) == (1, False, False)
+        assert death == {QUEUE: "rejected", "job_delayed": "expired"}
+        assert (await tap.wait_for("job_test"))[0]["exchange"] == "job_delayed"
+
+
+async def test_a_requeued_order_comes_back_at_once_and_uncounted(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        await one.exchange.settle(await one.delivery(), Settlement.REQUEUE)
+        again = await one.delivery(2)
+
+        assert (again.attempts, again.redelivered) == (0, True)
+
+
+async def test_an_acknowledged_order_is_gone(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        await one.exchange.settle(await one.delivery(), Settlement.ACK)
+
+    assert rabbitmq_node.api.get(vhost.name, QUEUE) == []
+
+
+async def test_settling_twice_is_harmless(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        first = await one.delivery()
+        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(first, Settlement.REJECT)
+        await tap.submit(QUEUE, order(2))
+
+        assert job_id_of(await one.delivery(2)) == 2
+
+
+async def test_a_quorum_queue_counts_requeues_itself(vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost, server_configuration="cluster") as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        await one.exchange.settle(await one.delivery(), Settlement.REQUEUE)
+        again = await one.delivery(2)
+
+        assert (again.attempts, again.redelivered, again.counted) == (1, True, True)
+
+
+async def test_a_delayed_order_comes_back_with_its_properties_and_a_higher_count(vhost, driver):
+    async with Tap(vhost, delayed=True) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1), priority=42, headers={"x-origin": "here"})
+        for rounds in (1, 2):
+            delivery = await one.delivery(rounds)
+            assert delivery.soft_rejects == rounds - 1
+            await one.exchange.delay(delivery)
+            await one.exchange.settle(delivery, Settlement.ACK)
+        again = await one.delivery(3)
+        copies = await tap.wait_for(QUEUE, count=2)
+
+        assert (again.soft_rejects, again.attempts, again.headers["x-origin"]) == (2, 0, "here")
+        assert json.loads(again.body) == order(1)
+        assert [copy["properties"]["priority"] for copy in copies] == [42, 42]
+        assert [copy["properties"]["headers"]["soft_reject"] for copy in copies] == [[{"count": 1}], [{"count": 2}]]
+
+
+async def test_paused_jobs_stay_in_the_queue_until_consuming_goes_on(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        first = await one.delivery()
+        await one.exchange.pause_jobs()
+        await one.exchange.pause_jobs()
+        await one.exchange.settle(first, Settlement.ACK)
+        await tap.submit(QUEUE, order(2))
+        await tap.direct({"type": "status"})
+        assert (await one.delivery(2)).lane is Lane.DIRECT
+        await one.exchange.consume_jobs()
+
+        assert job_id_of(await one.delivery(3)) == 2
+        assert one.deliveries[2].redelivered is False
+
+
+async def test_a_body_of_16_mebibytes_goes_both_ways(vhost, driver):
+    text = "x" * (16 * 1024 * 1024)
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, {"job_id": 1, "parameters": [], "padding": text})
+        assert len((await one.delivery()).body) > len(text)
+        await one.exchange.publish(JobResult(1, JobState.COMPLETED, destination_paths=[text]))
+
+        assert (await tap.wait_for("job_completed"))[0]["body"]["destination_paths"] == [text]
+
+
+async def test_an_unroutable_result_is_sent_again_until_a_queue_takes_it(rabbitmq_node, vhost, driver):
+    async with driver(vhost) as one:
+        publishing = asyncio.create_task(one.exchange.publish(JobResult(7, JobState.COMPLETED)))
+        await asyncio.wait({publishing}, timeout=1.0)
+        assert not publishing.done()
+        rabbitmq_node.api.declare_queue(vhost.name, "job_completed")
+        path = f"/bindings/{vhost.name}/e/job_response/q/job_completed"
+        rabbitmq_node.api.request("POST", path, {"routing_key": "job_completed"})
+        await publishing
+
+        messages = rabbitmq_node.api.get(vhost.name, "job_completed")
+        assert [json.loads(message["payload"])["job_id"] for message in messages] == [7]
+
+
+async def test_a_refused_result_is_sent_again(rabbitmq_node, vhost, driver):
+    arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    rabbitmq_node.api.declare_queue(vhost.name, "job_completed", arguments=arguments)
+    async with driver(vhost) as one:
+        path = f"/bindings/{vhost.name}/e/job_response/q/job_completed"
+        rabbitmq_node.api.request("POST", path, {"routing_key": "job_completed"})
+        await one.exchange.publish(JobResult(1, JobState.COMPLETED))
+        publishing = asyncio.create_task(one.exchange.publish(JobResult(2, JobState.COMPLETED)))
+        await asyncio.wait({publishing}, timeout=0.3)
+        assert not publishing.done()
+        assert len(rabbitmq_node.api.get(vhost.name, "job_completed")) == 1
+        await publishing
+
+        messages = rabbitmq_node.api.get(vhost.name, "job_completed")
+        assert [json.loads(message["payload"])["job_id"] for message in messages] == [2]
+
+
+async def test_a_status_nobody_listens_to_does_not_hold_the_worker_up(vhost, driver, identity):
+    async with driver(vhost) as one:
+        await one.exchange.publish(WorkerStatusReport(Activity.IDLE, identity, {}))
+
+
+async def test_an_unroutable_result_fails_when_the_exchange_is_closed(vhost, driver):
+    async with driver(vhost) as one:
+        publishing = asyncio.create_task(one.exchange.publish(JobResult(7, JobState.COMPLETED)))
+        await asyncio.sleep(0)
+        await one.exchange.close()
+        await one.exchange.close()
+        with pytest.raises(ExchangeError) as caught:
+            await publishing
+        with pytest.raises(ExchangeError):
+            await one.exchange.publish(JobResult(7, JobState.COMPLETED))
+
+    assert "before the broker confirmed job_completed" in str(caught.value)
+
+
+async def test_closing_gives_unsettled_orders_back(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        await one.delivery()
+        await one.exchange.close()
+
+        assert [json.loads(message["payload"]) for message in rabbitmq_node.api.get(vhost.name, QUEUE)] == [order(1)]
