@@ -62,6 +62,7 @@ class ProcessHost(LinkedHost):
         self._exit_watch: int | None = None
         self._leaving = False
         self._replacing = False
+        self._exit_timer: asyncio.TimerHandle | None = None
         self._jobs_done = 0
         self._out_of_memory = OutOfMemoryCounter()
         self._ended = asyncio.Event()
@@ -146,9 +147,9 @@ class ProcessHost(LinkedHost):
         self._process.join()
         exit_code = self._process.exitcode or 0
         self._forget_process()
-        job, self._job = self._job, None
-        if job is not None:
-            self._on_event(ev.JobEnded(self._result_of_death(job, exit_code)))
+        if not self._replacing:
+            # While it is replaced, a job in hand waits for the next process; it never was in this one.
+            self._blame_job(exit_code)
         if self._leaving:
             self._ended.set()
         elif was_ready or self._replacing:
@@ -166,6 +167,12 @@ class ProcessHost(LinkedHost):
             self._on_event(ev.HostFailed(str(error)))
             return
         self.attach()
+
+    def _blame_job(self, exit_code: int) -> None:
+        job, self._job = self._job, None
+        self._cancel_timers()
+        if job is not None:
+            self._on_event(ev.JobEnded(self._result_of_death(job, exit_code)))
 
     def _result_of_death(self, job: JobInHand, exit_code: int) -> JobResult:
         wall_seconds = time.monotonic() - job.wall_started
@@ -199,7 +206,9 @@ class ProcessHost(LinkedHost):
         self._process.close()
         self._process = self._link = self._exit_watch = self._supervisor_end = self._cpu_clock = None
         self._ready = False
-        self._cancel_timers()
+        if self._exit_timer is not None:
+            self._exit_timer.cancel()
+            self._exit_timer = None
 
     # Wear and usage
 
@@ -212,10 +221,9 @@ class ProcessHost(LinkedHost):
         if self._is_worn_out() and self._link is not None:
             self._ready, self._replacing = False, True
             self._link.send(link.Exit())
-        super()._job_ended(result)
-        if self._replacing:
             # Threads that user code left behind must not keep the old process for ever.
-            self._timers.append(asyncio.get_running_loop().call_later(EXIT_SECONDS, self._kill_process))
+            self._exit_timer = asyncio.get_running_loop().call_later(EXIT_SECONDS, self._kill_process)
+        super()._job_ended(result)
 
     def _is_worn_out(self) -> bool:
         limits = self._limits
