@@ -138,7 +138,9 @@ def _variable(name: str, default: object, description: str, *, fallback: str = "
 class _Table(BaseModel):
     """One table of variables. May also be built by field names. Built on first use, to keep the import short."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True, defer_build=True
+    )
 
     title: ClassVar[str]
 
@@ -460,9 +462,8 @@ def _default(field: FieldInfo) -> str:
     extra = field.json_schema_extra
     if isinstance(extra, dict) and extra["shown"] is not None:
         return str(extra["shown"])
-    if field.default is None:
-        return ""
-    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+    text = "" if field.default is None else str(field.default)
+    return text.lower() if isinstance(field.default, bool) else text
 
 
 def _gather(model: type[_Table], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -476,8 +477,7 @@ def _gather(model: type[_Table], environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> str:
     """One sentence for each bad variable; never a secret's value."""
-    rows = [field for model in _models() for field in model.model_fields.values()]
-    fields = {variable: field for field in rows for variable in _variables(field)}
+    fields = {name: row for model in _models() for row in model.model_fields.values() for name in _variables(row)}
     problems: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_context=False):
         variable = next(str(part) for part in detail["loc"] if part in fields)
