@@ -135,16 +135,17 @@ class ParametersModel:
             ParameterError: The values do not fit; one message names every wrong field.
         """
         known, automatic, problems = self._sort_out(values, ignored_ids)
-        words = Faults(self.json_schema, values, secret_ids)
         try:
             validated, found = self._validate(known)
         except Exception as error:  # noqa: BLE001 - a validator of the author may raise anything
+            words = Faults(self.json_schema, values, secret_ids)
             text = words.mask(f"{type(error).__name__}: {error}")
             raise ParameterError(f"The parameters are refused: a validator raised {text}. {_REMEDY}") from (
                 None if words.has_secrets else error
             )
         problems += found
         if problems:
+            words = Faults(self.json_schema, values, secret_ids)
             raise ParameterError(" ".join([*words.describe(problems), _REMEDY]))
         return self._finish(validated, automatic, secret_ids)
 

@@ -177,7 +177,11 @@ class _Generator(GenerateJsonSchema):
         return json_schema
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        return _with_words(super().dataclass_schema(schema), schema["cls"])
+        json_schema = _with_words(super().dataclass_schema(schema), schema["cls"])
+        # Up to 2.12 pydantic refuses unknown keys of a nested dataclass without saying so here.
+        if schema.get("config", {}).get("extra_fields_behavior") == "forbid" and "properties" in json_schema:
+            json_schema["additionalProperties"] = False
+        return json_schema
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         return _with_words(super().model_schema(schema), schema["cls"])
