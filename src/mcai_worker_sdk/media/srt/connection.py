@@ -1,0 +1,340 @@
+"""One SRT connection: wait for a peer or call one, receive messages, send messages, end in good order."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import mmap
+import socket
+import struct
+import threading
+from time import monotonic
+
+from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
+from mcai_worker_sdk.media.srt.library import (
+    ERROR_ASYNC_RECEIVE,
+    ERROR_ASYNC_SEND,
+    ERROR_TIMEOUT,
+    EpollEvent,
+    Option,
+    SocketState,
+    SrtCallError,
+    SrtLibrary,
+    load_library,
+)
+from mcai_worker_sdk.media.srt.url import SrtUrl
+
+__all__ = ["MAX_LIVE_MESSAGE_BYTES", "MAX_MESSAGE_BYTES", "SrtConnection", "open_connection"]
+
+#: One packet of 1500 bytes less the IP, UDP and SRT headers: a ``live`` sender's largest message.
+MAX_LIVE_MESSAGE_BYTES = 1456
+#: The largest message taken from a peer, and sent with ``transtype=file``.
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+#: How long a wait inside libsrt lasts before the stop is looked at.
+_SLICE_MS = 100
+#: Packets in flight and packets held for us: 48 MiB at most, taken by libsrt only as they fill.
+_WINDOW_PACKETS = 32_768
+_BUFFER_BYTES = _WINDOW_PACKETS * 1_472
+_UDP_BUFFER_BYTES = 4 * 1024 * 1024
+#: Seconds given to the last messages when the job ended well, and when it was stopped.
+_DRAIN_SECONDS = 5.0
+_DRAIN_STOPPED_SECONDS = 1.0
+_DRAIN_STEP_SECONDS = 0.005
+_LINGER_OFF = struct.pack("ii", 0, 0)
+
+_log = logging.getLogger(__name__)
+
+
+def open_connection(url: SrtUrl, channel: McaiChannel) -> SrtConnection | None:
+    """
+    Wait for a peer (listener) or call it (caller), and return the connection.
+
+    Blocks; a stop of the job ends it within 0.2 s. Any thread.
+
+    Args:
+        url: Which end to be, and how.
+        channel: The job's channel; its stop ends the wait.
+
+    Returns:
+        The connection, or ``None`` when the job was asked to stop first.
+
+    Raises:
+        MediaError: libsrt is missing, the host has no address, the port is taken, or the peer refused (its reason is
+            in the text).
+        MediaTimeoutError: Nobody answered or called within ``connect_timeout``.
+    """
+    library = load_library()
+    address = _resolve(url)
+    handle = library.call("create_socket")
+    peer: int | None = None
+    try:
+        _configure(library, handle, url)
+        find_peer = _listen if url.mode == "listener" else _connect
+        peer = find_peer(library, handle, url, address, channel)
+        return None if peer is None else SrtConnection(library, peer, url, channel)
+    except SrtCallError as error:
+        raise MediaError(
+            f"The SRT connection {url.address} cannot be made: {error}; expected a {url.mode} to start. "
+            "Check host, port and options."
+        ) from error
+    finally:
+        if handle != peer:
+            _close_quietly(library, handle)
+
+
+class SrtConnection:
+    """
+    A connected peer. One thread receives, one (the same or another) sends; ``close`` may come from any.
+
+    Args:
+        library: The binding.
+        handle: libsrt's socket, connected.
+        url: What it was made from.
+        channel: The job's channel; its stop ends every wait.
+    """
+
+    def __init__(self, library: SrtLibrary, handle: int, url: SrtUrl, channel: McaiChannel) -> None:
+        self._library = library
+        self._handle = handle
+        self._channel = channel
+        self._closing = threading.Event()
+        self._close_lock = threading.Lock()
+        # Mapped rather than allocated: a page costs memory only once a message was that long.
+        self._buffer = (ctypes.c_char * MAX_MESSAGE_BYTES).from_buffer(mmap.mmap(-1, MAX_MESSAGE_BYTES))
+        self.url = url
+        #: The stream id of the connection, ours or the caller's; empty when none was given.
+        self.stream_id = library.get_text(handle, Option.STREAMID)
+        for option in (Option.RCVSYN, Option.SNDSYN):
+            library.set_int(handle, option, 1)
+        for option in (Option.RCVTIMEO, Option.SNDTIMEO):
+            library.set_int(handle, option, _SLICE_MS)
+
+    def receive(self, timeout_ms: int | None) -> bytes | None:
+        """
+        Wait for the next message.
+
+        Args:
+            timeout_ms: How long silence may last, in milliseconds; ``None`` is for ever.
+
+        Returns:
+            The message; ``b""`` once the peer has closed and everything it sent was returned; ``None`` when the job
+            was asked to stop or :meth:`close` was called.
+
+        Raises:
+            MediaTimeoutError: No message came within ``timeout_ms``.
+        """
+        deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+        while not self._closing.is_set() and not self._channel.is_stopped():
+            message = self._receive_slice()
+            if message is not None:
+                return message
+            if deadline is not None and monotonic() >= deadline:
+                raise MediaTimeoutError(
+                    f"The SRT peer of {self.url.address} is connected and sent nothing for {timeout_ms} ms; expected "
+                    "data. Check the sender, or raise the option timeout."
+                )
+        return None
+
+    def send(self, message: bytes) -> bool:
+        """
+        Send one message and return once libsrt has taken it.
+
+        Returns:
+            False when the job was asked to stop before there was room for it.
+
+        Raises:
+            MediaError: The message is empty or too large for the transport, or the peer is gone.
+            MediaTimeoutError: The peer took nothing for ``timeout`` milliseconds.
+        """
+        self._check_size(message)
+        timeout_ms = self.url.timeout_ms
+        deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+        while True:
+            try:
+                self._library.call("sendmsg", self._handle, message, len(message), -1, 1)
+            except SrtCallError as error:
+                if error.code not in (ERROR_TIMEOUT, ERROR_ASYNC_SEND):
+                    raise MediaError(
+                        f"The SRT peer of {self.url.address} took no more messages: {error}. Check the receiver."
+                    ) from error
+            else:
+                return True
+            if self._closing.is_set() or self._channel.is_stopped():
+                return False
+            if deadline is not None and monotonic() >= deadline:
+                raise MediaTimeoutError(
+                    f"The SRT peer of {self.url.address} took nothing for {timeout_ms} ms; expected it to read. Check "
+                    "the receiver, or raise the option timeout."
+                )
+
+    def drain(self) -> bool:
+        """Wait until the peer has confirmed what was sent; at most 5 s, 1 s once the job is stopped.
+
+        Returns:
+            True when everything was confirmed.
+        """
+        started_at = monotonic()
+        while self._is_connected():
+            try:
+                if self._library.unsent_blocks(self._handle) == 0:
+                    return True
+            except SrtCallError:
+                return False
+            limit = _DRAIN_STOPPED_SECONDS if self._channel.is_stopped() else _DRAIN_SECONDS
+            if monotonic() - started_at > limit:
+                return False
+            # libsrt has no event for "all confirmed"; this runs once, for the round trip of the last packets.
+            self._closing.wait(_DRAIN_STEP_SECONDS)
+        return False
+
+    def close(self) -> None:
+        """Close the connection; a waiting ``receive`` returns. Idempotent."""
+        with self._close_lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+        _close_quietly(self._library, self._handle)
+
+    def _is_connected(self) -> bool:
+        return not self._closing.is_set() and self._library.call("getsockstate", self._handle) == SocketState.CONNECTED
+
+    def _receive_slice(self) -> bytes | None:
+        try:
+            length = self._library.call("recvmsg", self._handle, self._buffer, len(self._buffer))
+        except SrtCallError as error:
+            if error.code in (ERROR_TIMEOUT, ERROR_ASYNC_RECEIVE):
+                return None
+            # Closed by the peer, or lost: libsrt gives the same answer to both, after all data was read.
+            _log.debug("SRT connection %s ended: %s", self.url.address, error)
+            return b""
+        return ctypes.string_at(self._buffer, length)
+
+    def _check_size(self, message: bytes) -> None:
+        limit = MAX_LIVE_MESSAGE_BYTES if self.url.transport == "live" else MAX_MESSAGE_BYTES
+        if 0 < len(message) <= limit:
+            return
+        remedy = "Make the result smaller"
+        if self.url.transport == "live":
+            remedy += ", or use the option transtype=file on both ends"
+        raise MediaError(
+            f"The SRT message for {self.url.address} has {len(message)} bytes; expected 1 to {limit} with "
+            f"transtype={self.url.transport}. {remedy}."
+        )
+
+
+def _resolve(url: SrtUrl) -> bytes:
+    """The peer's address, or the one to listen on, as a ``sockaddr``."""
+    host = url.host or "0.0.0.0"  # noqa: S104 - an empty host means every address, as documented
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, url.port, type=socket.SOCK_DGRAM)[0]
+    except OSError as error:
+        raise MediaError(
+            f"The host {url.host!r} of {url.address} has no address: {error.strerror}; expected a name or an IP "
+            "address. Correct the URL."
+        ) from error
+    packed = socket.inet_pton(family, str(address[0]))
+    if family == socket.AF_INET6:
+        flow, scope = (int(part) for part in address[2:4])
+        return struct.pack("=HHI16sI", family, socket.htons(url.port), flow, packed, scope)
+    return struct.pack("=HH4s8x", family, socket.htons(url.port), packed)
+
+
+def _configure(library: SrtLibrary, handle: int, url: SrtUrl) -> None:
+    for option in (Option.RCVSYN, Option.SNDSYN):
+        library.set_int(handle, option, 0)
+    library.set_int(handle, Option.LATENCY, url.latency_ms)
+    # A worker wants every byte, not every byte in time: late packets are waited for, and nothing is held back for
+    # playing it at its moment (what is held back when the peer closes would be lost).
+    library.set_int(handle, Option.TSBPDMODE, 0)
+    library.set_int(handle, Option.TLPKTDROP, 0)
+    library.set_int(handle, Option.FC, _WINDOW_PACKETS)
+    library.set_int(handle, Option.RCVBUF, _BUFFER_BYTES)
+    library.set_int(handle, Option.SNDBUF, _BUFFER_BYTES)
+    library.set_int(handle, Option.UDP_RCVBUF, _UDP_BUFFER_BYTES)
+    if url.transport == "file":
+        library.set_bytes(handle, Option.CONGESTION, b"file")
+        library.set_int(handle, Option.PAYLOADSIZE, 0)
+    else:
+        library.set_int(handle, Option.PAYLOADSIZE, MAX_LIVE_MESSAGE_BYTES)
+    # drain() waits for the last messages, interruptibly; libsrt's own linger would not be.
+    library.set_bytes(handle, Option.LINGER, _LINGER_OFF)
+    if url.mode == "caller":
+        if url.connect_timeout_ms is not None:
+            library.set_int(handle, Option.CONNTIMEO, url.connect_timeout_ms)
+        if url.stream_id is not None:
+            library.set_bytes(handle, Option.STREAMID, url.stream_id.encode())
+    if url.key_length is not None:
+        library.set_int(handle, Option.PBKEYLEN, url.key_length)
+    if url.passphrase is not None:
+        library.set_bytes(handle, Option.PASSPHRASE, url.passphrase.encode())
+
+
+def _connect(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: McaiChannel) -> int | None:
+    library.call("connect", handle, address, len(address))
+    # libsrt's own time-out ends the wait; the deadline here is for a library that would not report it.
+    limit_ms = None if url.connect_timeout_ms is None else url.connect_timeout_ms + 1_000
+    events = _wait_ready(library, handle, EpollEvent.OUT | EpollEvent.ERR, limit_ms, channel)
+    if events is None:
+        return None
+    if events and library.call("getsockstate", handle) == SocketState.CONNECTED:
+        return handle
+    reason = library.reject_reason(handle)
+    if not events or "timeout" in reason.lower():
+        raise MediaTimeoutError(
+            f"The SRT peer {url.address} did not answer within {url.connect_timeout_ms} ms; expected a listener there. "
+            "Start it first, or raise the option connect_timeout."
+        )
+    raise MediaError(
+        f"The SRT peer {url.address} refused the connection: {reason}; expected it to accept. Compare passphrase, "
+        "pbkeylen, streamid and transtype of both ends."
+    )
+
+
+def _listen(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: McaiChannel) -> int | None:
+    library.call("bind", handle, address, len(address))
+    library.call("listen", handle, 1)
+    deadline = None if url.connect_timeout_ms is None else monotonic() + url.connect_timeout_ms / 1000
+    while True:
+        left_ms = None if deadline is None else max(0, round((deadline - monotonic()) * 1000))
+        events = _wait_ready(library, handle, EpollEvent.IN | EpollEvent.ERR, left_ms, channel)
+        if events is None:
+            return None
+        if not events:
+            raise MediaTimeoutError(
+                f"No SRT peer called {url.address} within {url.connect_timeout_ms} ms; expected a caller. Start it, or "
+                "raise the option connect_timeout."
+            )
+        peer = library.call("accept", handle, None, None)
+        stream_id = library.get_text(peer, Option.STREAMID)
+        if url.stream_id is None or stream_id == url.stream_id:
+            return peer
+        _log.warning("An SRT caller of %s was refused: its stream id is not the one expected", url.address)
+        _close_quietly(library, peer)
+
+
+def _wait_ready(
+    library: SrtLibrary, handle: int, wanted: int, timeout_ms: int | None, channel: McaiChannel
+) -> int | None:
+    """Events of the socket; 0 after the time-out; ``None`` once the job shall stop."""
+    deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
+    epoll = library.call("epoll_create")
+    try:
+        library.call("epoll_add_usock", epoll, handle, ctypes.byref(ctypes.c_int(wanted)))
+        ready = EpollEvent()
+        while not channel.is_stopped():
+            if library.call("epoll_uwait", epoll, ctypes.byref(ready), 1, _SLICE_MS):
+                return int(ready.events)
+            if deadline is not None and monotonic() >= deadline:
+                return 0
+        return None
+    finally:
+        library.call("epoll_release", epoll)
+
+
+def _close_quietly(library: SrtLibrary, handle: int) -> None:
+    try:
+        library.call("close", handle)
+    except SrtCallError as error:
+        _log.debug("Closing an SRT socket failed: %s", error)
