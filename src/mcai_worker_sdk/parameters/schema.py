@@ -192,6 +192,7 @@ class _Generator(GenerateJsonSchema):
         return json_schema if cls is None else _with_words(json_schema, cls)
 
     def encode_default(self, dft: Any) -> Any:
+        """The default as JSON; what JSON cannot carry (a NaN, an object) is left out of the schema."""
         if isinstance(dft, bytes):
             return base64.b64encode(dft).decode()
         try:
