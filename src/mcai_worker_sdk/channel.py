@@ -139,7 +139,10 @@ def _whole_percent(value: object) -> int:
     rule = "expected a number of percents from 0 to 100"
     if not isinstance(value, Real):
         raise TypeError(f"The job progression is {value!r}; {rule}.")
-    number = float(value)
-    if not math.isfinite(number) or not 0 <= number <= 100:  # noqa: PLR2004 - percents
+    try:
+        number = float(value)
+    except OverflowError:  # an integer or a fraction that no float has room for
+        number = math.inf
+    if not 0 <= number <= 100:  # noqa: PLR2004 - percents; not-a-number is in no range
         raise ValueError(f"The job progression is {value!r}; {rule}.")
     return math.floor(number)
