@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +44,13 @@ class FrameDecoder:
         self._codec.copy_opaque = True
         self._time_base = stream.time_base
         self._ticks = time_range.in_ticks(stream.time_base)
+        self._is_ranged = time_range != TimeRange()
         self._report = report
         self._packet_count = 0
         self._is_skipping = self.is_video and self._ticks.start is not None
         self._kept: list[Any] = []
         self._kept_group_starts: list[int] = []
-        self._size_key: tuple[int, int] | None = None
+        self._size_key: object = None
         self._frame_bytes = 0
         if self.is_video:
             stream.thread_type = "AUTO"
@@ -69,16 +69,15 @@ class FrameDecoder:
         if packet.size:
             packet.opaque = (packet.size, self._packet_count)
             self._packet_count += 1
-        if self._is_skipping:
-            return self._select(self._decode_kept(packet))
-        return self._select(self._decode_packet(packet))
+        frames = self._decode_kept(packet) if self._is_skipping else self._decode_packet(packet)
+        return self._select(frames) if self._is_ranged else self._count_corrupt(frames)
 
     def size_bytes(self, frames: list[Any]) -> int:
         """Memory the frames hold, in bytes; exact enough to bound a queue."""
         if not frames:
             return 0
         frame = frames[0]
-        key = (frame.width, frame.height) if self.is_video else (frame.samples, 0)
+        key = (frame.width, frame.height) if self.is_video else frame.samples
         if key != self._size_key:
             self._size_key = key
             self._frame_bytes = _frame_bytes(frame, is_video=self.is_video)
@@ -99,17 +98,20 @@ class FrameDecoder:
             return []
         return frames
 
-    def _decode_kept(self, packet: Any) -> Iterable[Any]:
+    def _decode_kept(self, packet: Any) -> list[Any]:
         """Keep the packet until the range begins; then decode all that were kept."""
         if packet.size and packet.pts is not None and self._ticks.is_before(packet.pts):
             if packet.is_keyframe:
                 self._forget_old_groups()
             self._kept.append(packet)
-            return
+            return []
         self._is_skipping = False
         kept, self._kept = [*self._kept, packet], []
+        frames = []
         for earlier in kept:
-            yield from self._decode_packet(earlier)
+            # Dropped at once: pictures before the range may be many, and large.
+            frames += [frame for frame in self._decode_packet(earlier) if not self._ticks.is_before(frame.pts)]
+        return frames
 
     def _forget_old_groups(self) -> None:
         self._kept_group_starts.append(len(self._kept))
@@ -118,7 +120,13 @@ class FrameDecoder:
             del self._kept[:start]
             self._kept_group_starts = [index - start for index in self._kept_group_starts[1:]]
 
-    def _select(self, frames: Iterable[Any]) -> list[Any]:
+    def _count_corrupt(self, frames: list[Any]) -> list[Any]:
+        for frame in frames:
+            if frame.is_corrupt:
+                self._report.corrupt_frames += 1
+        return frames
+
+    def _select(self, frames: list[Any]) -> list[Any]:
         """Drop frames outside the range; note its end."""
         selected = []
         for frame in frames:
@@ -128,9 +136,7 @@ class FrameDecoder:
                 break
             if not self._ticks.is_before(pts):
                 selected.append(frame)
-                if frame.is_corrupt:
-                    self._report.corrupt_frames += 1
-        return selected
+        return self._count_corrupt(selected)
 
 
 def _frame_bytes(frame: Any, *, is_video: bool) -> int:

@@ -43,10 +43,10 @@ class FilterChain:
             MediaFilterError: FFmpeg refuses a filter, an option, a value, or the chain; the text says which.
         """
         self._stream_index: int = stream.index
-        self._is_video: bool = stream.type == "video"
+        self.is_video: bool = stream.type == "video"
         self._time_base = stream.time_base
-        self._pixel_aspect = stream.sample_aspect_ratio if self._is_video else None
-        self._frame_rate = stream.guessed_rate if self._is_video else None
+        self._pixel_aspect = stream.sample_aspect_ratio if self.is_video else None
+        self._frame_rate = stream.guessed_rate if self.is_video else None
         self._filters = tuple(filters)
         self._graph: Graph | None = None
         self._source: Any = None
@@ -60,7 +60,7 @@ class FilterChain:
         """Pass frames through the chain; return those that come out."""
         out: list[Any] = []
         for frame in frames:
-            if self._is_video or self._graph is None:
+            if self.is_video or self._graph is None:
                 self._adapt(frame, out)
             try:
                 self._source.push(frame)
@@ -78,7 +78,7 @@ class FilterChain:
 
     def _adapt(self, frame: Any, out: list[Any]) -> None:
         """Build the graph anew when frames change their size or format in mid-stream, as ``ffmpeg`` does."""
-        key = _frame_key(frame, is_video=self._is_video)
+        key = _frame_key(frame, is_video=self.is_video)
         if key == self._input_key:
             return
         self._finish(out)
@@ -101,7 +101,7 @@ class FilterChain:
 
     def _configure(self, key: tuple[Any, ...]) -> None:
         graph = Graph()
-        if not self._is_video:
+        if not self.is_video:
             graph.threads = 1
         source = self._add_source(graph, key)
         last = source
@@ -109,9 +109,9 @@ class FilterChain:
             node = self._add_filter(graph, item, position)
             self._link(last, node, item)
             last = node
-        if self._is_video and _needs_copy(self._filters):
+        if self.is_video and _needs_copy(self._filters):
             last = _linked(last, graph.add("copy"))
-        sink = graph.add("buffersink" if self._is_video else "abuffersink")
+        sink = graph.add("buffersink" if self.is_video else "abuffersink")
         self._link(last, sink, self._filters[-1])
         try:
             graph.configure()
@@ -123,7 +123,7 @@ class FilterChain:
         self._graph, self._source, self._sink, self._input_key = graph, source, sink, key
 
     def _add_source(self, graph: Graph, key: tuple[Any, ...]) -> Any:
-        if self._is_video:
+        if self.is_video:
             width, height, pixel_format, colour_space, colour_range = key
             aspect = self._pixel_aspect
             arguments = {
@@ -186,7 +186,7 @@ class FilterChain:
         try:
             first.link_to(second)
         except (av.error.FFmpegError, ValueError, IndexError) as error:
-            kind = "video" if self._is_video else "audio"
+            kind = "video" if self.is_video else "audio"
             raise MediaFilterError(
                 f"Filter {item.name!r} of stream {self._stream_index} does not fit its place; expected a filter with "
                 f"one {kind} input and one {kind} output. Replace it in init_process."

@@ -193,7 +193,7 @@ class Frame:
         if self._data is None:
             planes = self._video_data() if self._is_video else self._audio_data()
             self._data = planes + [_EMPTY] * (PLANE_COUNT - len(planes))
-        return list(self._data)
+        return self._data.copy()
 
     @property
     def planes(self) -> tuple[np.ndarray[Any, Any], ...]:
@@ -249,7 +249,7 @@ class Frame:
         return self._av_frame.to_image()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        import numpy as np  # noqa: PLC0415 - this module is imported without the extra
+        import numpy as np
 
         array = self.to_ndarray()
         if dtype is not None and array.dtype != np.dtype(dtype):
@@ -293,14 +293,16 @@ class Frame:
         ]
 
     def _audio_data(self) -> list[memoryview]:
-        sample_format = self._av_frame.format
-        channels: int = self._av_frame.layout.nb_channels
-        plane_count = channels if sample_format.is_planar else 1
-        size = self._av_frame.samples * sample_format.bytes * (1 if sample_format.is_planar else channels)
-        return [memoryview(plane).toreadonly()[:size] for plane in self._av_frame.planes[:plane_count]]
+        av_frame = self._av_frame
+        sample_format = av_frame.format
+        size: int = av_frame.samples * sample_format.bytes
+        channels: int = av_frame.layout.nb_channels
+        if sample_format.is_planar:
+            return [memoryview(plane)[:size].toreadonly() for plane in av_frame.planes[:channels]]
+        return [memoryview(av_frame.planes[0])[: size * channels].toreadonly()]
 
     def _channel_arrays(self) -> list[np.ndarray[Any, Any]]:
-        import numpy as np  # noqa: PLC0415 - this module is imported without the extra
+        import numpy as np
 
         sample_format = self._av_frame.format
         dtype = np.dtype(_SAMPLE_TYPES[sample_format.name.removesuffix("p")])
@@ -308,7 +310,7 @@ class Frame:
         return planes if sample_format.is_planar else list(planes[0].reshape(-1, self.channels).T)
 
     def _audio_array(self) -> np.ndarray[Any, Any]:
-        import numpy as np  # noqa: PLC0415 - this module is imported without the extra
+        import numpy as np
 
         channels = self._channel_arrays()
         if len(channels) == 1:
@@ -324,7 +326,7 @@ class Frame:
         return np.stack(channels)
 
     def _plane_array(self, index: int, layout: PlaneLayout) -> np.ndarray[Any, Any]:
-        import numpy as np  # noqa: PLC0415 - this module is imported without the extra
+        import numpy as np
 
         plane = self._av_frame.planes[index]
         pixel_bytes = layout.item_bytes * layout.values

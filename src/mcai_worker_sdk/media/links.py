@@ -35,21 +35,16 @@ class Chunk:
     frame_count: int = 0
     size_bytes: int = 0
 
-    def add(self, stream_index: int, frames: list[Any], *, size_bytes: int, time_seconds: float | None) -> None:
-        """Append frames of one stream."""
-        if not self.segments or self.segments[-1].stream_index != stream_index:
-            self.segments.append(Segment(stream_index))
-        segment = self.segments[-1]
+    def add(self, stream_index: int, frames: list[Any], size_bytes: int) -> Segment:
+        """Append frames of one stream; return the segment they went to."""
+        segments = self.segments
+        if not segments or segments[-1].stream_index != stream_index:
+            segments.append(Segment(stream_index))
+        segment = segments[-1]
         segment.frames += frames
-        if time_seconds is not None:
-            segment.time_seconds = time_seconds
         self.frame_count += len(frames)
         self.size_bytes += size_bytes
-
-    def end_stream(self, stream_index: int) -> None:
-        """Mark the end of one stream."""
-        self.add(stream_index, [], size_bytes=0, time_seconds=None)
-        self.segments[-1].has_ended = True
+        return segment
 
 
 class BoundedLink:
