@@ -29,7 +29,7 @@ REFERENCE_NAMES = {
 }
 
 #: Libraries that a worker's script must not pay for before the worker starts.
-LATE_LIBRARIES = ["aiohttp", "aiormq", "av", "numpy", "prometheus_client", "psutil", "rich", "typer"]
+LATE_LIBRARIES = ["aiohttp", "aiormq", "av", "numpy", "pika", "prometheus_client", "psutil", "rich", "typer"]
 
 
 def all_modules() -> list[str]:

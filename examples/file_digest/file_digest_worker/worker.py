@@ -57,7 +57,7 @@ class FileDigestWorker(mcai.Worker):
         """
         total_bytes = sum(source.stat().st_size for source in parameters.sources)
         done_bytes = 0
-        files = []
+        files: list[dict[str, Any]] = []
         for source in parameters.sources:
             digests = {name: hashlib.new(name) for name in parameters.algorithms}
             size_bytes = 0
