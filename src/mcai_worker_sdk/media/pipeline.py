@@ -167,11 +167,13 @@ class Pipeline:
         self._pass_on(chunk)
 
     def _decode(self, packet: Any, chunk: Chunk) -> Chunk:
-        decoder = self._decoders[packet.stream_index]
-        frames = decoder.decode(packet)
+        # The empty packets at the end carry their stream, but not its index.
+        is_last = not packet.size and packet.dts is None
+        decoder = self._decoders[packet.stream.index if is_last else packet.stream_index]
+        frames = decoder.decode(packet) if packet.size or is_last else []
         if frames:
             chunk.add(decoder.stream_index, frames, decoder.size_bytes(frames))
-        if (decoder.has_ended or not packet.size) and decoder.stream_index in self._open_streams:
+        if (decoder.has_ended or is_last) and decoder.stream_index in self._open_streams:
             self._open_streams.discard(decoder.stream_index)
             chunk.add(decoder.stream_index, [], 0).has_ended = True
         if chunk.frame_count >= self._chunk_frames or chunk.size_bytes >= CHUNK_BYTES:
@@ -192,6 +194,7 @@ class Pipeline:
             if index in self._open_streams:
                 packet = av.Packet()
                 packet.stream = self._source.container.streams[index]
+                packet.time_base = packet.stream.time_base
                 chunk = self._decode(packet, chunk)
         return chunk
 

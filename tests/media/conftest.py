@@ -1,0 +1,175 @@
+"""Media files made by the ffmpeg command, once for each version of this file and of ffmpeg."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av", reason="the extra media is not installed")
+
+VIDEO = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=4"]
+NOISE = ["-f", "lavfi", "-i", "anoisesrc=r=48000:d=4:a=0.3:seed=7"]
+SINE = ["-f", "lavfi", "-i", "sine=440:d=4:r=48000"]
+SUBTITLES = "1\n00:00:00,500 --> 00:00:01,500\nFirst\n\n2\n00:00:02,000 --> 00:00:03,500\nSecond <i>line</i>\nthird\n"
+
+#: How each file is made: arguments of ffmpeg, without the output. ``{dir}`` is the folder of the files.
+RECIPES: dict[str, list[str]] = {
+    "h264_bframes.mp4": [*VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac"],
+    "h264.ts": [*VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "mp2"],
+    "h264_offset.ts": [
+        *VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "mp2",
+        "-output_ts_offset", "10",
+    ],
+    "h264_offset.mkv": [
+        *VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "flac",
+        "-output_ts_offset", "10",
+    ],
+    "h264_opengop.mp4": [
+        *VIDEO, "-c:v", "libx264", "-bf", "3", "-g", "20", "-x264-params", "open-gop=1", "-pix_fmt", "yuv420p",
+    ],
+    "h264_10bit.mp4": [*VIDEO, "-c:v", "libx264", "-pix_fmt", "yuv420p10le"],
+    "h264_gray.mp4": [*VIDEO, "-c:v", "libx264", "-pix_fmt", "gray"],
+    "h264_interlaced.mp4": [
+        *VIDEO, "-vf", "tinterlace=4", "-c:v", "libx264", "-flags", "+ildct+ilme", "-x264-params", "tff=1",
+        "-pix_fmt", "yuv420p",
+    ],
+    "hevc_bframes.mp4": [*VIDEO, "-c:v", "libx265", "-x265-params", "log-level=error:bframes=3", "-pix_fmt", "yuv420p"],
+    "prores.mov": [*VIDEO, *NOISE, "-c:v", "prores_ks", "-c:a", "pcm_s16le"],
+    "mpeg2_interlaced.ts": [
+        *VIDEO, "-vf", "tinterlace=4", "-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", "1", "-b:v", "3M",
+        "-bf", "2",
+    ],
+    "mpeg2.mxf": [*VIDEO, *NOISE, "-c:v", "mpeg2video", "-b:v", "3M", "-c:a", "pcm_s16le", "-ac", "1"],
+    "vp9_opus.webm": [*VIDEO, *SINE, "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"],
+    "av1.mkv": [*VIDEO, "-t", "1", "-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"],
+    "ffv1_flac.mkv": [*VIDEO, *NOISE, "-c:v", "ffv1", "-pix_fmt", "yuv422p10le", "-c:a", "flac"],
+    "ffv1_rgb.mkv": [*VIDEO, "-t", "1", "-c:v", "ffv1", "-pix_fmt", "bgr0"],
+    "vfr.mp4": [
+        *VIDEO, "-vf", "select='not(mod(n,3))+lt(n,20)',setpts=PTS*1.7", "-fps_mode", "vfr", "-c:v", "libx264",
+        "-pix_fmt", "yuv420p",
+    ],
+    "odd.mkv": ["-f", "lavfi", "-i", "testsrc2=s=322x182:r=25:d=1", "-c:v", "ffv1", "-pix_fmt", "yuv420p"],
+    "image.png": ["-f", "lavfi", "-i", "testsrc2=s=100x80", "-frames:v", "1"],
+    "image.jpg": ["-f", "lavfi", "-i", "testsrc2=s=100x80", "-frames:v", "1", "-pix_fmt", "yuvj420p"],
+    "aac.m4a": [*NOISE, *SINE, "-filter_complex", "amerge=2,aformat=channel_layouts=stereo", "-c:a", "aac"],
+    "aac.adts.aac": [*SINE, "-c:a", "aac", "-f", "adts"],
+    "mp3.mp3": [*NOISE, "-c:a", "libmp3lame"],
+    "opus.ogg": [*NOISE, "-c:a", "libopus"],
+    "flac.flac": [*NOISE, "-c:a", "flac"],
+    "pcm_s16.wav": [*NOISE, "-ac", "2", "-c:a", "pcm_s16le"],
+    "pcm_s24.wav": [*NOISE, "-ac", "2", "-c:a", "pcm_s24le"],
+    "pcm_51.wav": [
+        *NOISE, *SINE, "-filter_complex", "[0][1][0][1][0][1]amerge=6,aformat=channel_layouts=5.1", "-c:a", "pcm_s16le",
+    ],
+    "mono_u8.wav": [*SINE, "-ac", "1", "-ar", "22050", "-c:a", "pcm_u8"],
+    "ac3_51.mkv": [
+        *NOISE, *SINE, "-filter_complex", "[0][1][0][1][0][1]amerge=6,aformat=channel_layouts=5.1", "-c:a", "ac3",
+    ],
+}
+RECIPES["pcm_51.wav"][5:5] = []
+
+
+class MediaFiles:
+    """Make a file when a test first asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            self._make(name, path)
+        return path
+
+    def _make(self, name: str, path: Path) -> None:
+        made = path.with_name(f"making-{name}")
+        if name in DERIVED:
+            DERIVED[name](self, made)
+        else:
+            ffmpeg(*RECIPES[name], str(made))
+        made.replace(path)
+
+
+def ffmpeg(*arguments: str) -> bytes:
+    """Run the ffmpeg command; return what it wrote to its standard output."""
+    return subprocess.run(
+        ["ffmpeg", "-nostdin", "-y", "-v", "error", *arguments], check=True, capture_output=True, timeout=120
+    ).stdout
+
+
+def _rotated(files: MediaFiles, path: Path) -> None:
+    ffmpeg("-display_rotation", "90", "-i", str(files("h264_bframes.mp4")), "-c", "copy", str(path)) if False else ffmpeg(
+        "-i", str(files("h264_bframes.mp4")), "-c", "copy", "-metadata:s:v:0", "rotate=90", str(path)
+    )
+
+
+def _cover(files: MediaFiles, path: Path) -> None:
+    ffmpeg(
+        "-i", str(files("mp3.mp3")), "-i", str(files("image.jpg")), "-map", "0", "-map", "1", "-c", "copy",
+        "-disposition:v", "attached_pic", str(path),
+    )
+
+
+def _subtitled(files: MediaFiles, path: Path) -> None:
+    text = files.folder / "text.srt"
+    text.write_text(SUBTITLES)
+    ffmpeg(
+        "-i", str(files("h264_bframes.mp4")), "-i", str(text), "-map", "0", "-map", "1", "-c", "copy",
+        "-c:s", "mov_text" if path.suffix == ".mp4" else "srt", str(path),
+    )
+
+
+def _truncated(name: str, part: float) -> Callable[[MediaFiles, Path], None]:
+    def make(files: MediaFiles, path: Path) -> None:
+        data = files(name).read_bytes()
+        path.write_bytes(data[: int(len(data) * part)])
+
+    return make
+
+
+def _faststart(files: MediaFiles, path: Path) -> None:
+    ffmpeg("-i", str(files("h264_bframes.mp4")), "-c", "copy", "-movflags", "faststart", str(path))
+
+
+def _holed(name: str) -> Callable[[MediaFiles, Path], None]:
+    def make(files: MediaFiles, path: Path) -> None:
+        data = bytearray(files(name).read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 4000] = bytes(4000)
+        path.write_bytes(data)
+
+    return make
+
+
+DERIVED: dict[str, Callable[[MediaFiles, Path], None]] = {
+    "rotated.mp4": _rotated,
+    "cover.mp3": _cover,
+    "subtitled.mkv": _subtitled,
+    "subtitled.mp4": _subtitled,
+    "faststart.mp4": _faststart,
+    "truncated.mp4": _truncated("faststart.mp4", 0.6),
+    "truncated.ts": _truncated("h264.ts", 0.601),
+    "truncated.mkv": _truncated("ffv1_flac.mkv", 0.6),
+    "truncated.wav": _truncated("pcm_s16.wav", 0.6),
+    "holed.ts": _holed("h264.ts"),
+    "holed.mp4": _holed("faststart.mp4"),
+    "moov_missing.mp4": _truncated("h264_bframes.mp4", 0.6),
+}
+
+
+@pytest.fixture(scope="session")
+def media_files() -> MediaFiles:
+    """Gives the path of a media file by its name in ``RECIPES`` or ``DERIVED``."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the ffmpeg command is not installed")
+    version = subprocess.run(["ffmpeg", "-version"], check=True, capture_output=True).stdout
+    key = hashlib.sha256(Path(__file__).read_bytes() + version).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"mcai-worker-sdk-media-{key}"
+    folder.mkdir(exist_ok=True)
+    return MediaFiles(folder)
