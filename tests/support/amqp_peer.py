@@ -48,6 +48,7 @@ class AmqpPeer:
         self._rules: list[tuple[type, Rule]] = []
         self._server: asyncio.Server | None = None
         self._sessions: set[_Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
@@ -62,6 +63,9 @@ class AmqpPeer:
         self._server.close()
         for session in list(self._sessions):
             session.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def rule(self, method: type, answer: Rule) -> None:
         """
@@ -119,14 +123,14 @@ class AmqpPeer:
         """The received methods of one kind."""
         return [frame for frame in self.received if isinstance(frame, kind)]
 
-    def answer(self, frame: Any) -> Sequence[Any]:
-        """The frames that answer a method."""
+    def answer(self, frame: Any, usual: Sequence[Any]) -> Sequence[Any]:
+        """The frames that answer a method: by the first rule that has any, else the usual ones."""
         for kind, rule in self._rules:
             if isinstance(frame, kind):
                 frames = rule(frame)
                 if frames is not None:
                     return frames
-        return list(_usual_answer(frame))
+        return usual
 
     async def note(self, frame: Any, size: int) -> None:
         """Record a received frame."""
@@ -163,10 +167,15 @@ class AmqpPeer:
         session = self._newest()
         return session, session.consumers[consumer_tag]
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         session = _Session(self, reader, writer, self.connections)
         self._sessions.add(session)
+        task = asyncio.get_running_loop().create_task(self._serve(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, session: _Session) -> None:
         try:
             await session.run()
         except (OSError, asyncio.IncompleteReadError):
@@ -226,7 +235,9 @@ class _Session:
         else:
             if isinstance(frame, commands.Basic.Consume):
                 self.consumers[frame.consumer_tag] = channel
-            self.send(channel, *self._peer.answer(frame))
+            if isinstance(frame, commands.Channel.Open):
+                self._confirmed[channel] = 0
+            self.send(channel, *self._peer.answer(frame, list(_usual_answer(frame))))
 
     def _finish_publish(self, channel: int) -> None:
         method, size, content = self._publishing[channel]
@@ -234,9 +245,8 @@ class _Session:
             return
         del self._publishing[channel]
         self._peer.published.append((method.exchange, method.routing_key, bytes(content)))
-        self._confirmed[channel] = tag = self._confirmed.get(channel, 0) + 1
-        frames = self._peer.answer(method)
-        self.send(channel, *(frames or [commands.Basic.Ack(tag)]))
+        self._confirmed[channel] = tag = self._confirmed[channel] + 1
+        self.send(channel, *self._peer.answer(method, [commands.Basic.Ack(tag)]))
 
 
 def _usual_answer(frame: Any) -> Iterator[Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 __all__ = ["TcpProxy"]
 
@@ -72,12 +73,15 @@ class TcpProxy:
         self._refusing = False
         self._thawed.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self._refusing:
             writer.transport.abort()
             return
         self._writers.add(writer)
+        self._start(self._connect(reader, writer))
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._thawed.wait()
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
@@ -86,10 +90,13 @@ class TcpProxy:
             writer.transport.abort()
             return
         self._writers.add(target_writer)
-        for source, sink in ((reader, target_writer), (target_reader, writer)):
-            task = asyncio.create_task(self._pump(source, sink, (writer, target_writer)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._start(self._pump(reader, target_writer, (writer, target_writer)))
+        self._start(self._pump(target_reader, writer, (writer, target_writer)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, both: tuple[asyncio.StreamWriter, ...]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -262,7 +262,7 @@ class AmqpConnection:
 
         connection = _Connection(parameters, on_open, on_closed, on_closed, loop)
         try:
-            await _first(opened, closed, timeout_seconds=None)
+            await _first(opened, closed, bounded=False)
         except asyncio.CancelledError:
             with contextlib.suppress(pika.exceptions.AMQPError):
                 connection.close()
@@ -340,16 +340,13 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
             yield from causes_of(one)
 
 
-async def _first(
-    answer: Awaitable[Any],
-    closed: asyncio.Future[AmqpClosed],
-    timeout_seconds: float | None = RPC_TIMEOUT_SECONDS,
-) -> Any:
-    waiting = asyncio.ensure_future(answer)
-    await asyncio.wait({waiting, closed}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
-    if waiting.done():
-        return waiting.result()
-    waiting.cancel()
+async def _first(answer: asyncio.Future[Any], closed: asyncio.Future[AmqpClosed], *, bounded: bool = True) -> Any:
+    """Wait for an answer, the end of what it was asked of, or (unless the caller's library does) a time-out."""
+    timeout_seconds = RPC_TIMEOUT_SECONDS if bounded else None
+    await asyncio.wait({answer, closed}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+    if answer.done():
+        return answer.result()
+    answer.cancel()
     if closed.done():
         raise closed.result()
     raise AmqpClosed(f"The broker did not answer within {timeout_seconds:.0f} s.")

@@ -33,6 +33,9 @@ LONGEST_DELAY_SECONDS = 10.0
 #: Part of a delay that is left to chance, so that a hundred workers do not come back in the same instant.
 JITTER = 0.2
 
+#: How the client library says that time ran out: in TCP, in the handshake, over all of it.
+_TIMED_OUT = (TimeoutError, pika.exceptions.ConnectionOpenAborted, workflow.AMQPConnectorStackTimeout)
+
 ACCESS_REFUSED = 403
 NOT_ALLOWED = 530
 
@@ -156,9 +159,7 @@ def _explain_cause(cause: BaseException, where: str, settings: AmqpSettings) -> 
             f"{where} does not answer in AMQP 0-9-1 without TLS. Check AMQP_PORT, and set AMQP_TLS to true when it "
             "is the TLS port."
         )
-    if isinstance(cause, TimeoutError | workflow.AMQPConnectorStackTimeout | workflow.AMQPConnectorSocketConnectError):
-        if any(isinstance(one, OSError) and not isinstance(one, TimeoutError) for one in causes_of(cause)):
-            return None
+    if isinstance(cause, _TIMED_OUT):
         return f"{where} does not answer. Check AMQP_HOSTNAME, AMQP_PORT and the network between."
     return None
 

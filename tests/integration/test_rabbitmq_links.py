@@ -1,0 +1,279 @@
+"""What the RabbitMQ exchange does when links, channels, queues and brokers go and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from mcai_worker_sdk.exchange.base import Delivered, ExchangeFailed, LinkLost, LinkRestored
+from mcai_worker_sdk.protocol.delivery import Lane, Settlement
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression
+from tests.integration.conftest import INSTANCE, QUEUE, job_id_of, order
+from tests.support.proxy import TcpProxy
+from tests.support.rabbitmq import eventually
+from tests.support.tap import Tap
+
+
+def kinds(driver):
+    return [type(event).__name__ for event in driver.events]
+
+
+async def with_an_order(tap, one, job_id=1):
+    await one.exchange.consume_jobs()
+    await tap.submit(QUEUE, order(job_id))
+    return await one.delivery()
+
+
+async def works_again(tap, one, job_id=99):
+    """An order and a status message get through, and the order is settled for good."""
+    await tap.submit(QUEUE, order(job_id))
+    await one.until(lambda: any(d.lane is Lane.JOBS and job_id_of(d) == job_id for d in one.deliveries))
+    await tap.direct({"type": "status"})
+    await one.until(lambda: one.deliveries[-1].lane is Lane.DIRECT)
+    await one.exchange.publish(JobResult(job_id, JobState.COMPLETED))
+
+
+async def test_a_closed_connection_is_opened_again_and_the_order_comes_back(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        first = await with_an_order(tap, one)
+        name = f"my_worker/{INSTANCE}"
+
+        def ours():
+            connections = rabbitmq_node.api.connections(vhost.name)
+            return [c["name"] for c in connections if c.get("user_provided_name") == name]
+
+        rabbitmq_node.api.close_connection((await eventually(ours, bool))[0])
+        lost = await one.event(LinkLost)
+        again = await one.delivery(2)
+
+        assert "CONNECTION_FORCED" in lost.reason
+        assert kinds(one) == ["Delivered", "LinkLost", "LinkRestored", "Delivered"]
+        assert (job_id_of(again), again.redelivered) == (1, True)
+        await one.exchange.settle(first, Settlement.ACK)  # a tag of the dead channel: dropped
+        await one.exchange.settle(again, Settlement.ACK)
+        await works_again(tap, one)
+        assert one.announcements == 2
+
+
+async def test_a_result_whose_link_is_cut_is_confirmed_on_the_next_link(vhost, driver):
+    async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.cut()
+        await one.event(LinkLost)
+        one.exchange.publish_progression(Progression(7, 50, INSTANCE))
+        one.exchange.publish_progression(Progression(7, 100, INSTANCE))
+        publishing = asyncio.create_task(one.exchange.publish(JobResult(7, JobState.COMPLETED)))
+        await asyncio.wait({publishing}, timeout=0.5)
+        assert not publishing.done()
+        proxy.resume()
+        await publishing
+
+        assert [m["routing_key"] for m in tap.out() if m["body"].get("job_id") == 7] == [
+            "job_progression",
+            "job_completed",
+        ]
+        assert tap.out("job_progression")[0]["body"]["progression"] == 100
+
+
+async def test_results_on_their_way_are_published_when_the_link_comes_back(vhost, driver):
+    async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.freeze()
+        publishing = [asyncio.create_task(one.exchange.publish(JobResult(n, JobState.COMPLETED))) for n in range(5)]
+        await asyncio.wait(publishing, timeout=0.3)
+        proxy.cut()
+        await one.event(LinkLost)
+        proxy.resume()
+        await asyncio.gather(*publishing)
+
+        published = [message["body"]["job_id"] for message in tap.out("job_completed")]
+        assert list(dict.fromkeys(published)) == [0, 1, 2, 3, 4]
+
+
+async def test_a_half_open_link_is_noticed_within_two_heartbeats(vhost, driver):
+    async with (
+        Tap(vhost) as tap,
+        TcpProxy(vhost.port) as proxy,
+        driver(vhost, port=proxy.port, heartbeat_seconds=2) as one,
+    ):
+        await with_an_order(tap, one)
+        loop = asyncio.get_running_loop()
+        proxy.freeze()
+        frozen = loop.time()
+        lost = await one.event(LinkLost)
+
+        assert "silent" in lost.reason
+        assert loop.time() - frozen <= 4.0
+        proxy.cut_once()
+        proxy.resume()
+        await one.event(LinkRestored)
+        await one.exchange.settle(await one.delivery(2), Settlement.ACK)
+        await works_again(tap, one)
+
+
+async def test_an_idle_link_stays_up_on_heartbeats_alone(vhost, driver):
+    async with driver(vhost, heartbeat_seconds=1) as one:
+        await asyncio.sleep(4.0)
+
+        assert one.events == []
+
+
+async def test_closing_a_half_open_link_is_quick(vhost, driver):
+    async with TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.freeze()
+        async with asyncio.timeout(3.0):
+            await one.exchange.close()
+
+
+async def test_closing_while_the_broker_is_away_is_quick(vhost, driver):
+    async with TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.cut()
+        await one.event(LinkLost)
+        async with asyncio.timeout(3.0):
+            await one.exchange.close()
+
+
+async def test_a_restarted_broker_gets_the_result_and_gives_the_order_again(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        first = await with_an_order(tap, one)
+        await asyncio.to_thread(rabbitmq_node.stop)
+        await one.event(LinkLost)
+        publishing = asyncio.create_task(one.exchange.publish(JobResult(1, JobState.COMPLETED)))
+        await asyncio.to_thread(rabbitmq_node.start)
+        await publishing
+        again = await one.delivery(2)
+
+        assert (job_id_of(again), again.redelivered) == (1, True)
+        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(again, Settlement.ACK)
+        await tap.wait_for("job_completed")
+        assert len(tap.out("job_completed")) == 1
+        await works_again(tap, one)
+
+
+async def test_a_confirmed_result_survives_a_killed_broker(rabbitmq_node, vhost, driver):
+    rabbitmq_node.api.declare_queue(vhost.name, "job_completed", arguments={"x-queue-type": "classic"})
+    async with driver(vhost) as one:
+        path = f"/bindings/{vhost.name}/e/job_response/q/job_completed"
+        rabbitmq_node.api.request("POST", path, {"routing_key": "job_completed"})
+        await one.exchange.publish(JobResult(1, JobState.COMPLETED))
+        await asyncio.to_thread(rabbitmq_node.kill)
+        await asyncio.to_thread(rabbitmq_node.start)
+        await one.event(LinkRestored)
+
+        messages = rabbitmq_node.api.get(vhost.name, "job_completed")
+        assert [json.loads(message["payload"])["job_id"] for message in messages] == [1]
+
+
+async def test_a_deleted_job_queue_is_declared_again_and_consumed(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await with_an_order(tap, one)
+        rabbitmq_node.api.delete_queue(vhost.name, QUEUE)
+        lost = await one.event(LinkLost)
+        await one.event(LinkRestored)
+
+        assert lost.reason == f"The broker cancelled the consumer of the queue {QUEUE!r}."
+        assert one.announcements == 1
+        await works_again(tap, one)
+
+
+async def test_a_deleted_direct_queue_is_declared_again_without_touching_the_job(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        first = await with_an_order(tap, one)
+        direct = f"direct_messaging_{INSTANCE}"
+        rabbitmq_node.api.delete_queue(vhost.name, direct)
+        await eventually(
+            lambda: [c for c in rabbitmq_node.api.consumers(vhost.name) if c["queue"]["name"] == direct], bool
+        )
+        await one.exchange.settle(first, Settlement.ACK)
+
+        assert kinds(one) == ["Delivered"]
+        await works_again(tap, one)
+
+
+async def test_a_job_queue_declared_anew_with_other_arguments_ends_the_exchange(rabbitmq_node, vhost, driver):
+    async with TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.cut()
+        await one.event(LinkLost)
+        rabbitmq_node.api.delete_queue(vhost.name, QUEUE)
+        rabbitmq_node.api.declare_queue(vhost.name, QUEUE, arguments={"x-max-priority": 5})
+        proxy.resume()
+        failed = await one.event(ExchangeFailed)
+
+        assert f"The queue {QUEUE!r} of virtual host {vhost.name!r} exists with other arguments" in str(failed.error)
+
+
+async def test_an_acknowledgement_time_out_costs_the_job_channel_only(rabbitmq_node, vhost, driver):
+    await asyncio.to_thread(rabbitmq_node.set_consumer_timeout, 1000)
+    try:
+        async with Tap(vhost) as tap, driver(vhost) as one:
+            first = await with_an_order(tap, one)
+            lost = await one.event(LinkLost)
+            again = await one.delivery(2)
+
+            assert "406 PRECONDITION_FAILED - delivery acknowledgement on channel" in lost.reason
+            assert kinds(one)[:4] == ["Delivered", "LinkLost", "LinkRestored", "Delivered"]
+            assert (job_id_of(again), again.redelivered) == (1, True)
+            assert one.announcements == 1
+            await one.exchange.settle(first, Settlement.ACK)
+            await one.exchange.settle(again, Settlement.ACK)
+            await works_again(tap, one)
+            await one.exchange.settle(one.deliveries[-2], Settlement.ACK)
+    finally:
+        await asyncio.to_thread(rabbitmq_node.set_consumer_timeout, 1_800_000)
+
+
+async def test_pausing_is_remembered_over_a_reconnection(vhost, driver):
+    async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        await one.exchange.consume_jobs()
+        await one.exchange.pause_jobs()
+        proxy.cut_once()
+        await one.event(LinkRestored)
+        await tap.submit(QUEUE, order(1))
+        await tap.direct({"type": "status"})
+        await one.delivery()
+
+        assert [event.delivery.lane for event in one.events if isinstance(event, Delivered)] == [Lane.DIRECT]
+
+
+async def test_consuming_asked_for_while_the_link_is_down_begins_with_the_next_link(vhost, driver):
+    async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.cut()
+        await one.event(LinkLost)
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        proxy.resume()
+
+        assert job_id_of(await one.delivery()) == 1
+        assert kinds(one) == ["LinkLost", "LinkRestored", "Delivered"]
+
+
+async def test_a_blocked_connection_holds_results_back_and_delivers_them_later(rabbitmq_node, vhost, driver):
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await asyncio.to_thread(rabbitmq_node.raise_memory_alarm)
+        try:
+            publishing = [asyncio.create_task(one.exchange.publish(JobResult(n, JobState.COMPLETED))) for n in (1, 2)]
+            await asyncio.wait(publishing, timeout=1.0)
+            assert not any(task.done() for task in publishing)
+        finally:
+            await asyncio.to_thread(rabbitmq_node.clear_memory_alarm)
+        await asyncio.gather(*publishing)
+
+        assert one.events == []
+        assert [m["body"]["job_id"] for m in await tap.wait_for("job_completed", count=2)] == [1, 2]
+
+
+async def test_a_publish_that_is_cancelled_leaves_the_next_one_whole(vhost, driver):
+    async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
+        proxy.cut()
+        await one.event(LinkLost)
+        given_up = asyncio.create_task(one.exchange.publish(JobResult(1, JobState.COMPLETED)))
+        kept = asyncio.create_task(one.exchange.publish(JobResult(2, JobState.COMPLETED)))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        proxy.resume()
+        await kept
+
+        assert [message["body"]["job_id"] for message in await tap.wait_for("job_completed")] == [2]
