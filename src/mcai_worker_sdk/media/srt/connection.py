@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import mmap
 import socket
@@ -17,6 +18,7 @@ from mcai_worker_sdk.media.srt.library import (
     ERROR_ASYNC_SEND,
     ERROR_TIMEOUT,
     EpollEvent,
+    ListenHook,
     Option,
     SocketState,
     SrtCallError,
@@ -42,6 +44,8 @@ _UDP_BUFFER_BYTES = 4 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 _DRAIN_STOPPED_SECONDS = 1.0
 _DRAIN_STEP_SECONDS = 0.005
+#: ``SRT_REJX_FORBIDDEN``.
+_REJECT_FORBIDDEN = 1403
 _LINGER_OFF = struct.pack("ii", 0, 0)
 
 _log = logging.getLogger(__name__)
@@ -249,6 +253,8 @@ def _configure(library: SrtLibrary, handle: int, url: SrtUrl) -> None:
     # playing it at its moment (what is held back when the peer closes would be lost).
     library.set_int(handle, Option.TSBPDMODE, 0)
     library.set_int(handle, Option.TLPKTDROP, 0)
+    # With periodic loss reports a sender never resends unasked, and one whose peer's buffer was full waits for ever.
+    library.set_int(handle, Option.NAKREPORT, 0)
     library.set_int(handle, Option.FC, _WINDOW_PACKETS)
     library.set_int(handle, Option.RCVBUF, _BUFFER_BYTES)
     library.set_int(handle, Option.SNDBUF, _BUFFER_BYTES)
@@ -294,24 +300,36 @@ def _connect(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, chan
 
 def _listen(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: McaiChannel) -> int | None:
     library.call("bind", handle, address, len(address))
+    hook = ListenHook(functools.partial(_judge_caller, library, url))
+    if url.stream_id is not None:
+        library.call("listen_callback", handle, hook, None)
     library.call("listen", handle, 1)
-    deadline = None if url.connect_timeout_ms is None else monotonic() + url.connect_timeout_ms / 1000
-    while True:
-        left_ms = None if deadline is None else max(0, round((deadline - monotonic()) * 1000))
-        events = _wait_ready(library, handle, EpollEvent.IN | EpollEvent.ERR, left_ms, channel)
-        if events is None:
-            return None
-        if not events:
-            raise MediaTimeoutError(
-                f"No SRT peer called {url.address} within {url.connect_timeout_ms} ms; expected a caller. Start it, or "
-                "raise the option connect_timeout."
-            )
-        peer = library.call("accept", handle, None, None)
-        stream_id = library.get_text(peer, Option.STREAMID)
-        if url.stream_id is None or stream_id == url.stream_id:
-            return peer
-        _log.warning("An SRT caller of %s was refused: its stream id is not the one expected", url.address)
-        _close_quietly(library, peer)
+    events = _wait_ready(library, handle, EpollEvent.IN | EpollEvent.ERR, url.connect_timeout_ms, channel)
+    if events is None:
+        return None
+    if not events:
+        raise MediaTimeoutError(
+            f"No SRT peer called {url.address} within {url.connect_timeout_ms} ms; expected a caller. Start it, or "
+            "raise the option connect_timeout."
+        )
+    return library.call("accept", handle, None, None)
+
+
+def _judge_caller(
+    library: SrtLibrary,
+    url: SrtUrl,
+    _opaque: object,
+    peer: int,
+    _version: int,
+    _address: object,
+    stream_id: bytes | None,
+) -> int:
+    """Called by libsrt, in its thread, for each caller of a listener that expects a stream id."""
+    if url.stream_id is not None and (stream_id or b"") == url.stream_id.encode():
+        return 0
+    library.call("setrejectreason", peer, _REJECT_FORBIDDEN)
+    _log.warning("An SRT caller of %s was refused: its stream id is not the one expected", url.address)
+    return -1
 
 
 def _wait_ready(

@@ -21,6 +21,7 @@ __all__ = [
     "ERROR_TIMEOUT",
     "LIBRARY_NAMES",
     "EpollEvent",
+    "ListenHook",
     "Option",
     "SocketState",
     "SrtLibrary",
@@ -58,6 +59,7 @@ class Option:
     PASSPHRASE = 26
     PBKEYLEN = 27
     TLPKTDROP = 31
+    NAKREPORT = 33
     CONNTIMEO = 36
     STREAMID = 46
     CONGESTION = 47
@@ -79,6 +81,9 @@ class EpollEvent(ctypes.Structure):
     _fields_ = [("socket", c_int), ("events", c_int)]
 
 
+#: ``srt_listen_callback_fn``: opaque, socket, handshake version, address, stream id; -1 refuses the caller.
+ListenHook = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, c_int, c_void_p, c_char_p)
+
 _SIGNATURES: dict[str, tuple[type | None, tuple[object, ...]]] = {
     "srt_startup": (c_int, ()),
     "srt_cleanup": (c_int, ()),
@@ -88,6 +93,8 @@ _SIGNATURES: dict[str, tuple[type | None, tuple[object, ...]]] = {
     "srt_bind": (c_int, (c_int, c_char_p, c_int)),
     "srt_listen": (c_int, (c_int, c_int)),
     "srt_accept": (c_int, (c_int, c_void_p, c_void_p)),
+    "srt_listen_callback": (c_int, (c_int, c_void_p, c_void_p)),
+    "srt_setrejectreason": (c_int, (c_int, c_int)),
     "srt_connect": (c_int, (c_int, c_char_p, c_int)),
     "srt_close": (c_int, (c_int,)),
     "srt_getsockstate": (c_int, (c_int,)),

@@ -10,7 +10,7 @@ from mcai_worker_sdk.errors import MediaError
 
 __all__ = ["SrtUrl", "is_srt_url", "parse_srt_url"]
 
-#: Milliseconds. The reference's receiver delay.
+#: Milliseconds. What existing workers announce.
 DEFAULT_LATENCY_MS = 500
 #: Milliseconds. libsrt's own default for a caller.
 DEFAULT_CONNECT_TIMEOUT_MS = 3_000
@@ -39,7 +39,7 @@ class SrtUrl:
     port: int
     #: Who waits and who calls. Without ``mode=``: no host makes a listener, a host makes a caller.
     mode: Literal["caller", "listener"]
-    #: Receiver delay in milliseconds; the larger of the two peers' counts.
+    #: Announced to the peer, in milliseconds: how long it may hold data back. Here nothing is held back.
     latency_ms: int = DEFAULT_LATENCY_MS
     #: 10 to 79 characters; ``None`` is no encryption. Never in a repr.
     passphrase: str | None = field(default=None, repr=False)

@@ -1,0 +1,254 @@
+"""Live sources and destinations: SRT both ways, and the live protocols FFmpeg opens by itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import av
+import av.error
+from av.codec.hwaccel import HWAccel
+
+from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.errors import MediaDestinationError, MediaError, MediaSourceError, MediaTimeoutError
+from mcai_worker_sdk.logs import mask_secret
+from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.live_documents import DocumentContainer, document_context
+from mcai_worker_sdk.media.probe import probe
+from mcai_worker_sdk.media.results import encode_result, is_xml_document
+from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, is_srt_url, open_connection, parse_srt_url
+from mcai_worker_sdk.media.urls import shown_url, url_scheme
+
+__all__ = ["LiveResultWriter", "LiveSource", "is_live_url", "open_live_destination", "open_live_source"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+#: URL schemes of sources that have no end of their own.
+LIVE_SCHEMES = frozenset({"srt", "udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpe", "mmsh", "mmst"})
+#: How long a live URL that FFmpeg opens may take to open, and then to deliver the next bytes, in seconds.
+LIVE_TIMEOUT_SECONDS = 10.0
+
+#: First byte of each packet of an MPEG transport stream.
+_TS_SYNC = b"\x47"
+#: Longest look at a stream that declares tracks it does not send, in microseconds. Others are known sooner.
+_ANALYZE_DURATION = "3000000"
+
+
+class LiveSource:
+    """
+    A source without a known end.
+
+    Opened, read and closed in one thread; :meth:`interrupt` may be called from any.
+
+    Args:
+        container: PyAV's container, or a :class:`DocumentContainer`, which is read the same way.
+        context: What ``init_process`` is told.
+        connection: The SRT connection it reads from, ``None`` when FFmpeg connected by itself.
+    """
+
+    def __init__(self, container: Any, context: FormatContext, connection: SrtConnection | None = None) -> None:
+        self._container = container
+        self._context = context
+        self._connection = connection
+
+    @property
+    def container(self) -> Any:
+        """What packets are read from."""
+        return self._container
+
+    @property
+    def context(self) -> FormatContext:
+        """What ``init_process`` is told."""
+        return self._context
+
+    @property
+    def is_live(self) -> bool:
+        """True."""
+        return True
+
+    def interrupt(self) -> None:
+        """End a read that waits; it finds the end. Without SRT the read ends at its time-out."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def close(self) -> None:
+        """Free the source; may be called again."""
+        if isinstance(self._container, av.container.InputContainer):
+            self._container.close()
+        self.interrupt()
+
+
+class LiveResultWriter:
+    """
+    Send each result as one SRT message: an XML document as it is, anything else as JSON.
+
+    Args:
+        connection: Connected to who takes the results.
+    """
+
+    def __init__(self, connection: SrtConnection) -> None:
+        self._connection = connection
+
+    def write(self, result: object) -> None:
+        """
+        Send one result.
+
+        Raises:
+            ResultError: The result is nothing JSON can express.
+            MediaDestinationError: It is too large for one message, or the peer is gone.
+            MediaTimeoutError: The peer takes nothing any more.
+        """
+        if is_xml_document(result):
+            message = result if isinstance(result, bytes) else str(result).encode()
+        else:
+            message = encode_result(result)
+        try:
+            self._connection.send(message)
+        except MediaTimeoutError:
+            raise
+        except MediaError as error:
+            raise MediaDestinationError(str(error)) from error
+
+    def finish(self) -> None:
+        """Wait until the peer has the last results (at most 5 s, 1 s after a stop); then close."""
+        if not self._connection.drain():
+            _LOGGER.warning(
+                "The SRT peer of %s closed before it confirmed the last results", self._connection.url.address
+            )
+        self._connection.close()
+
+    def discard(self) -> None:
+        """Close without waiting; may be called again and after :meth:`finish`, when it does nothing."""
+        self._connection.close()
+
+
+def is_live_url(url: str) -> bool:
+    """True when :func:`open_live_source` is who opens this address."""
+    return url_scheme(url) in LIVE_SCHEMES
+
+
+def open_live_source(url: str, *, channel: McaiChannel, hwaccel: str | None = None) -> LiveSource | None:
+    """
+    Open a live URL as soon as its streams are known.
+
+    Blocks while waiting for the peer. With SRT a stop ends that within 0.2 s; with FFmpeg's own protocols it ends at
+    :data:`LIVE_TIMEOUT_SECONDS`: call it in a thread that can be left behind.
+
+    Args:
+        url: ``srt://`` (MPEG-TS, or XML or JSON documents) or one of FFmpeg's live protocols.
+        channel: The job's channel.
+        hwaccel: Device type that shall decode (``cuda``); without such a device the CPU decodes, with a warning.
+
+    Returns:
+        The source, or ``None`` when the job was asked to stop first.
+
+    Raises:
+        MediaSourceError: The URL, the peer or what it sends is not usable.
+        MediaTimeoutError: Nobody is there, or the peer is silent.
+    """
+    if is_srt_url(url):
+        return _open_srt(url, channel, hwaccel)
+    try:
+        container = _open_av(url, hwaccel, timeout=LIVE_TIMEOUT_SECONDS, options={})
+    except av.error.ExitError as error:
+        raise MediaTimeoutError(
+            f"Source {shown_url(url)!r} sent nothing for {LIVE_TIMEOUT_SECONDS:.0f} s; expected data. Check the sender."
+        ) from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise _source_error(url, error) from error
+    return LiveSource(container, probe(container))
+
+
+def open_live_destination(url: str, *, channel: McaiChannel) -> LiveResultWriter | None:
+    """
+    Wait for, or call, who takes the results at an ``srt://`` URL.
+
+    Returns:
+        The writer, or ``None`` when the job was asked to stop first.
+
+    Raises:
+        MediaDestinationError: The URL is not usable or the peer refused.
+        MediaTimeoutError: Nobody is there within ``connect_timeout``.
+    """
+    try:
+        connection = _connect(url, channel)
+    except MediaTimeoutError:
+        raise
+    except MediaError as error:
+        raise MediaDestinationError(str(error)) from error
+    return None if connection is None else LiveResultWriter(connection)
+
+
+def _connect(url: str, channel: McaiChannel) -> SrtConnection | None:
+    srt_url = parse_srt_url(url)
+    if srt_url.passphrase is not None:
+        mask_secret(srt_url.passphrase)
+    return open_connection(srt_url, channel)
+
+
+def _open_srt(url: str, channel: McaiChannel, hwaccel: str | None) -> LiveSource | None:
+    connection: SrtConnection | None = None
+    source: LiveSource | None = None
+    try:
+        connection = _connect(url, channel)
+        if connection is not None:
+            source = _read_srt_head(url, connection, channel, hwaccel)
+    except MediaTimeoutError:
+        raise
+    except MediaError as error:
+        raise error if isinstance(error, MediaSourceError) else MediaSourceError(str(error)) from error
+    finally:
+        if source is None and connection is not None:
+            connection.close()
+    return source
+
+
+def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hwaccel: str | None) -> LiveSource | None:
+    reader = SrtReader(connection)
+    first = reader.peek()
+    if channel.is_stopped():
+        return None
+    if not first:
+        raise MediaSourceError(
+            f"The SRT peer of {connection.url.address} closed before it sent anything; expected MPEG-TS, XML or JSON. "
+            "Check the sender."
+        )
+    if not first.startswith(_TS_SYNC):
+        return LiveSource(DocumentContainer(connection, first), document_context(), connection)
+    try:
+        container = _open_av(reader, hwaccel, format="mpegts", options={"analyzeduration": _ANALYZE_DURATION})
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if channel.is_stopped():
+            return None
+        raise reader.failure or _source_error(url, error) from error
+    if channel.is_stopped() or reader.failure is not None:
+        container.close()
+        if reader.failure is not None:
+            raise reader.failure
+        return None
+    return LiveSource(container, probe(container), connection)
+
+
+def _open_av(file: str | SrtReader, hwaccel: str | None, **options: Any) -> Any:
+    return av.open(file, mode="r", metadata_errors="replace", hwaccel=_usable_hwaccel(hwaccel), **options)
+
+
+def _usable_hwaccel(hwaccel: str | None) -> HWAccel | None:
+    """The device, tried out first: what a live source has sent cannot be read again for a second attempt."""
+    if hwaccel is None:
+        return None
+    try:
+        device = HWAccel(hwaccel, allow_software_fallback=True)
+        device.create(av.Codec("h264", "r"))
+    except (av.error.FFmpegError, RuntimeError, ValueError, NotImplementedError) as error:
+        _LOGGER.warning("No %s device can decode here (%s); the CPU decodes instead", hwaccel, error)
+        return None
+    return device
+
+
+def _source_error(url: str, error: Exception) -> MediaSourceError:
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return MediaSourceError(
+        f"Source {shown_url(url)!r} cannot be opened: {reason}; expected a live stream that FFmpeg can read. "
+        "Check the parameter 'source_path'."
+    )

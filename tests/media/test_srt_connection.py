@@ -1,0 +1,262 @@
+"""SRT connections between two real ends on loopback."""
+
+import socket
+from time import monotonic
+
+import pytest
+
+from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
+from mcai_worker_sdk.media.srt import SrtConnection, library, open_connection, parse_srt_url
+from tests.media.live_support import InThread, connect_pair, free_port, lossy_pair, make_channel
+
+
+@pytest.fixture
+def pair():
+    listener, caller = connect_pair()
+    yield listener, caller
+    caller.close()
+    listener.close()
+
+
+def test_messages_keep_their_boundaries_both_ways(pair):
+    listener, caller = pair
+    for sender, receiver in ((caller, listener), (listener, caller)):
+        for message in (b"one", b"x" * 1456, b"three"):
+            assert sender.send(message)
+        assert [receiver.receive(5000) for _ in range(3)] == [b"one", b"x" * 1456, b"three"]
+
+
+def test_all_that_was_sent_is_received_though_the_sender_closes_at_once():
+    listener, caller = connect_pair()
+    messages = [f"{number}:".encode().ljust(1300, b".") for number in range(3000)]
+
+    def send_all():
+        for message in messages:
+            caller.send(message)
+        confirmed = caller.drain()
+        caller.close()
+        return confirmed
+
+    sending = InThread(send_all)
+    received = []
+    while message := listener.receive(5000):
+        received.append(message)
+
+    assert sending.result() is True
+    assert received == messages
+    assert listener.receive(5000) == b""
+    listener.close()
+
+
+@pytest.mark.parametrize("sender", ["caller", "listener"])
+def test_a_slow_receiver_makes_the_sender_wait_and_loses_nothing(sender):
+    listener, caller = connect_pair()
+    source, sink = (caller, listener) if sender == "caller" else (listener, caller)
+    count = 40_000
+
+    def send_all():
+        for number in range(count):
+            source.send(number.to_bytes(4, "big") * 300)
+        return source.drain()
+
+    sending = InThread(send_all)
+    # More is sent than the receiver's buffer holds, before anything is read.
+    sending.thread.join(1.0)
+    numbers = [int.from_bytes(sink.receive(10_000)[:4], "big") for _ in range(count)]
+
+    assert numbers == list(range(count))
+    assert sending.result() is True
+    caller.close()
+    listener.close()
+
+
+def test_a_message_larger_than_a_packet_needs_the_file_transport(pair):
+    _, caller = pair
+
+    with pytest.raises(MediaError, match=r"1457 bytes; expected 1 to 1456 .*transtype=file on both ends"):
+        caller.send(b"x" * 1457)
+    with pytest.raises(MediaError, match="0 bytes"):
+        caller.send(b"")
+
+
+def test_the_file_transport_carries_large_messages_whole():
+    listener, caller = connect_pair("transtype=file", "transtype=file")
+    large = bytes(range(256)) * 2000
+
+    assert caller.send(large)
+    assert caller.send(b"small")
+    assert listener.receive(5000) == large
+    assert listener.receive(5000) == b"small"
+    caller.close()
+    listener.close()
+
+
+def test_the_two_transports_refuse_each_other():
+    with pytest.raises(MediaError, match=r"refused the connection.*transtype"):
+        connect_pair("transtype=file", "transtype=live")
+
+
+@pytest.mark.parametrize("sender", ["caller", "listener"])
+def test_a_network_that_loses_packets_loses_no_message(sender):
+    with lossy_pair(lose_one_in=15) as (listener, caller):
+        source, sink = (caller, listener) if sender == "caller" else (listener, caller)
+        messages = [f"{number}:".encode().ljust(1000, b".") for number in range(2000)]
+
+        def send_all():
+            for message in messages:
+                source.send(message)
+            return source.drain()
+
+        sending = InThread(send_all)
+        received = [sink.receive(10_000) for _ in messages]
+
+        assert received == messages
+        assert sending.result() is True
+
+
+@pytest.mark.parametrize("key_length", [16, 24, 32])
+def test_a_common_passphrase_encrypts(key_length):
+    options = f"passphrase=correct-horse&pbkeylen={key_length}"
+    listener, caller = connect_pair(options, options)
+
+    caller.send(b"secret")
+
+    assert listener.receive(5000) == b"secret"
+    caller.close()
+    listener.close()
+
+
+@pytest.mark.parametrize("caller_options", ["passphrase=wrong-horse", ""])
+def test_another_passphrase_is_refused_without_being_repeated(caller_options):
+    with pytest.raises(MediaError, match="refused the connection") as caught:
+        connect_pair("passphrase=correct-horse", caller_options)
+
+    assert "horse" not in str(caught.value)
+
+
+def test_the_listener_learns_the_callers_stream_id():
+    listener, caller = connect_pair(caller_options="streamid=%23!::r=camera/1")
+
+    assert listener.stream_id == "#!::r=camera/1"
+    caller.close()
+    listener.close()
+
+
+def test_a_listener_with_a_stream_id_waits_for_the_caller_that_has_it():
+    port, channel = free_port(), make_channel()
+    listening = InThread(lambda: open_connection(parse_srt_url(f"srt://:{port}?streamid=right"), channel))
+    for wrong in ("?streamid=wrong", ""):
+        with pytest.raises(MediaError, match="refused the connection"):
+            open_connection(parse_srt_url(f"srt://127.0.0.1:{port}{wrong}"), make_channel())
+
+    right = open_connection(parse_srt_url(f"srt://127.0.0.1:{port}?streamid=right"), make_channel())
+    listener = listening.result()
+
+    assert isinstance(listener, SrtConnection)
+    assert right is not None
+    right.send(b"hello")
+    assert listener.receive(5000) == b"hello"
+    right.close()
+    listener.close()
+
+
+def test_ipv6_addresses_are_called():
+    port = free_port()
+    listening = InThread(lambda: open_connection(parse_srt_url(f"srt://[::1]:{port}?mode=listener"), make_channel()))
+    caller = open_connection(parse_srt_url(f"srt://[::1]:{port}"), make_channel())
+    listener = listening.result()
+
+    assert caller is not None
+    assert isinstance(listener, SrtConnection)
+    caller.close()
+    listener.close()
+
+
+def test_a_caller_with_nobody_there_times_out():
+    url = parse_srt_url(f"srt://127.0.0.1:{free_port()}?connect_timeout=300")
+
+    with pytest.raises(MediaTimeoutError, match=r"did not answer within 300 ms.*connect_timeout"):
+        open_connection(url, make_channel())
+
+
+def test_a_listener_with_a_connect_timeout_times_out():
+    url = parse_srt_url(f"srt://:{free_port()}?connect_timeout=300")
+
+    with pytest.raises(MediaTimeoutError, match="No SRT peer called"):
+        open_connection(url, make_channel())
+
+
+@pytest.mark.parametrize("url", ["srt://:{port}", "srt://127.0.0.1:{port}?connect_timeout=60000"])
+def test_a_stop_ends_waiting_for_a_peer(url):
+    channel = make_channel()
+    opening = InThread(lambda: open_connection(parse_srt_url(url.format(port=free_port())), channel))
+    opening.thread.join(0.3)
+    assert opening.thread.is_alive()
+
+    stopped_at = monotonic()
+    channel._request_stop()
+
+    assert opening.result() is None
+    assert monotonic() - stopped_at < 2
+
+
+def test_a_stop_ends_receiving():
+    channel = make_channel()
+    listener, caller = connect_pair(channel=channel)
+    receiving = InThread(lambda: listener.receive(None))
+
+    channel._request_stop()
+
+    assert receiving.result() is None
+    caller.close()
+    listener.close()
+
+
+def test_closing_ends_receiving_in_another_thread(pair):
+    listener, _ = pair
+    receiving = InThread(lambda: listener.receive(None))
+
+    listener.close()
+
+    assert not receiving.result()
+
+
+def test_silence_times_out(pair):
+    listener, _ = pair
+
+    with pytest.raises(MediaTimeoutError, match=r"sent nothing for 200 ms.*option timeout"):
+        listener.receive(200)
+
+
+def test_sending_to_a_peer_that_left_fails(pair):
+    listener, caller = pair
+    listener.close()
+    assert caller.receive(5000) == b""
+
+    with pytest.raises(MediaError, match="took no more messages"):
+        caller.send(b"late")
+    assert caller.drain() is False
+
+
+def test_a_taken_port_is_refused():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 0))
+        port = other.getsockname()[1]
+
+        with pytest.raises(MediaError, match=r"cannot be made.*listener"):
+            open_connection(parse_srt_url(f"srt://:{port}"), make_channel())
+
+
+def test_a_host_without_an_address_is_refused():
+    with pytest.raises(MediaError, match=r"'nowhere.invalid'.*has no address"):
+        open_connection(parse_srt_url("srt://nowhere.invalid:9000"), make_channel())
+
+
+def test_without_libsrt_the_error_names_the_package():
+    with pytest.raises(MediaError, match=r"not installed.*apt-get install libsrt1.5-openssl"):
+        library._load_once(("libsrt-of-nobody.so.1",), ("srt-of-nobody",))
+
+
+@pytest.mark.parametrize("name", ["libsrt.so.1.5", "libsrt-gnutls.so.1.5"])
+def test_both_flavours_of_libsrt_answer(name):
+    assert library._load_once((name,), ()).version.startswith("1.5.")
