@@ -91,8 +91,20 @@ def test_a_late_word_of_the_host_about_a_job_that_is_gone_changes_nothing() -> N
     driver = Driver()
     driver.tell("init_process", 7)
     driver.end(state=JobState.ERROR)
+    driver.tell("init_process", 8)
     assert driver.feed(ev.JobInitialised(7)) == []
     assert driver.feed(ev.JobUpdated(7)) == []
+
+
+def test_a_job_is_initialised_once() -> None:
+    driver = Driver().initialised()
+    assert driver.feed(ev.JobInitialised(7)) == []
+    driver.tell("start_process", 7)
+    assert driver.feed(ev.JobInitialised(7)) == []
+
+
+def test_a_job_that_does_not_run_yet_has_no_progression() -> None:
+    assert Driver().initialised().feed(ev.ProgressionReported(7, 5)) == []
 
 
 # A job order as a direct message
@@ -128,6 +140,14 @@ def test_a_job_ordered_directly_fails_at_once_when_its_requirements_are_missing(
     effects = driver.feed(ev.RequirementsChecked(7, ["/a"]))
     assert _published(effects) == [failed_result(7, "The job's requirements do not exist: /a.")]
     assert effects[-1] == fx.ConsumeJobs()
+
+
+def test_a_job_ordered_directly_runs_once_its_requirements_exist_whatever_the_link_does() -> None:
+    driver = Driver()
+    _, effects = driver.deliver(job(requires=["/a"]), lane=Lane.DIRECT)
+    assert of_kind(effects, fx.CheckRequirements) == [fx.CheckRequirements(7, ("/a",))]
+    driver.lose_link()
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
 
 
 def test_a_job_ordered_directly_with_bad_requirements_fails() -> None:
@@ -169,11 +189,12 @@ def test_a_stopped_initialised_job_is_discarded_and_the_worker_is_idle_again() -
     assert driver.lifecycle.current_job_id is None
 
 
-def test_a_job_stopped_while_it_is_initialised_is_discarded_when_it_is_ready() -> None:
+@pytest.mark.parametrize("order_type", ["stop_process", "reached_expiration"])
+def test_a_job_told_to_end_while_it_is_initialised_is_discarded_when_it_is_ready(order_type: str) -> None:
     driver = Driver()
     driver.tell("init_process", 7)
-    assert of_kind(driver.tell("stop_process", 7), fx.StopJob)
-    assert fx.DiscardJob(7) in driver.feed(ev.JobInitialised(7))
+    assert of_kind(driver.tell(order_type, 7), fx.StopJob)
+    assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START), fx.DiscardJob(7)]
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -186,6 +207,12 @@ def test_an_update_goes_to_the_job_that_is_named(direct: bool) -> None:
     assert not of_kind(driver.tell("update_process", 8), fx.UpdateJob)
     assert driver.feed(ev.JobUpdated(7)) == [fx.ReportJob(7, JobState.UPDATED)]
     assert without_warnings(driver.feed(ev.JobUpdated(7, "no"))) == [fx.RefuseUpdate(7, "no")]
+
+
+def test_an_update_waits_for_nobody() -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    assert without_warnings(driver.tell("update_process", 7))[:-1] == []
 
 
 @pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.STOPPED, JobState.ERROR])
@@ -230,3 +257,12 @@ def test_a_job_runs_on_in_a_suspended_worker_and_no_other_is_taken_after_it() ->
     driver.tell("stop_consuming_jobs")
     assert driver.tell("status")[0] == fx.ReportStatus(Activity.SUSPENDED, 7, JobState.PROCESSING)
     assert driver.end()[-1] == fx.Settle(delivery, Case.COMPLETED)
+
+
+def test_a_worker_says_whether_it_takes_jobs() -> None:
+    driver = Driver(ready=False)
+    assert not driver.lifecycle.is_taking_jobs
+    driver.feed(ev.HostReady())
+    assert driver.lifecycle.is_taking_jobs
+    driver.tell("stop_consuming_jobs")
+    assert not driver.lifecycle.is_taking_jobs

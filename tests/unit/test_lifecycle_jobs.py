@@ -197,7 +197,7 @@ def test_an_unreadable_order_with_a_job_id_fails_that_job() -> None:
 
 def test_an_unreadable_order_without_a_job_id_is_reported_without_one() -> None:
     _, effects = Driver().deliver(b"{")
-    assert [type(effect) for effect in without_warnings(effects)] == [fx.PublishUnknownError, fx.Settle]
+    assert [type(effect) for effect in effects] == [fx.Warn, fx.PublishUnknownError, fx.Settle]
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -208,6 +208,13 @@ def test_an_unreadable_message_about_the_job_in_hand_does_not_end_it(lane: Lane)
     assert results(effects) == []
     assert of_kind(effects, fx.PublishUnknownError)
     assert driver.lifecycle.current_job_id == 7
+
+
+def test_an_unreadable_message_about_another_job_fails_that_one() -> None:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    _, effects = driver.deliver(b'{"job_id": 8}')
+    assert results(effects) == [(8, JobState.ERROR)]
 
 
 def test_a_direct_order_on_the_job_queue_is_obeyed() -> None:

@@ -146,6 +146,8 @@ def test_a_worker_that_ends_takes_no_more_jobs() -> None:
     assert results(driver.tell("init_process", 8)) == [(8, JobState.ERROR)]
     assert results(driver.deliver(job(9), lane=Lane.DIRECT)[1]) == [(9, JobState.ERROR)]
     driver.end()
+    assert results(driver.tell("init_process", 8)) == [(8, JobState.ERROR)]
+    assert results(driver.deliver(job(9), lane=Lane.DIRECT)[1]) == [(9, JobState.ERROR)]
     assert cases(driver.deliver(job(10))[1]) == [Case.SHUTTING_DOWN]
     assert driver.feed(ev.HostReady()) == []
     assert not of_kind(driver.tell("resume_consuming_jobs"), fx.ConsumeJobs)

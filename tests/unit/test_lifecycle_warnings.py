@@ -1,0 +1,63 @@
+"""What is dropped, ignored or refused leaves a line in the log, with the job's id."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.effects import Effect
+from mcai_worker_sdk.protocol.delivery import Lane
+from mcai_worker_sdk.protocol.responses import JobState
+from tests.unit.lifecycle_kit import Driver, job, of_kind
+
+Play = Callable[[Driver], list[Effect]]
+
+
+def _black_listed(driver: Driver) -> list[Effect]:
+    driver.tell("add_to_black_list", 7)
+    return driver.deliver(job())[1]
+
+
+def _missing(driver: Driver) -> list[Effect]:
+    driver.deliver(job(requires=["/a"]))
+    return driver.feed(ev.RequirementsChecked(7, ["/a"]))
+
+
+def _running(play: Play) -> Play:
+    def after_its_start(driver: Driver) -> list[Effect]:
+        driver.deliver(job())
+        return play(driver)
+
+    return after_its_start
+
+
+def _stopped_before_its_start(driver: Driver) -> list[Effect]:
+    driver.initialised().tell("stop_process", 7)
+    return driver.tell("start_process", 7)
+
+
+WARNED: dict[str, Play] = {
+    "a black-listed job": _black_listed,
+    "a redelivered order": lambda driver: driver.deliver(job(), redelivered=True)[1],
+    "a missing requirement": _missing,
+    "an unreadable order": lambda driver: driver.deliver(b'{"job_id": 7}')[1],
+    "a direct order of the job in hand": _running(lambda driver: driver.deliver(job(), lane=Lane.DIRECT)[1]),
+    "an init of the job in hand": lambda driver: driver.initialised().tell("init_process", 7),
+    "a start of another job": lambda driver: driver.initialised(8).tell("start_process", 7),
+    "a start of a running job": _running(lambda driver: driver.tell("start_process", 7)),
+    "a start of a stopped job": _stopped_before_its_start,
+    "a stop while idle": lambda driver: driver.tell("stop_process", 7),
+    "a stop of another job": lambda driver: driver.initialised(8).tell("stop_process", 7),
+    "an update while idle": lambda driver: driver.tell("update_process", 7),
+    "an update of another job": lambda driver: driver.initialised(8).tell("update_process", 7),
+    "a refused update": _running(lambda driver: driver.feed(ev.JobUpdated(7, "no"))),
+    "an end of a job that is not in hand": lambda driver: driver.end(7, JobState.ERROR),
+}
+
+
+@pytest.mark.parametrize("play", WARNED.values(), ids=WARNED)
+def test_it_is_logged_with_the_job_it_is_about(play: Play) -> None:
+    (warning,) = of_kind(play(Driver()), fx.Warn)
+    assert warning.job_id == 7
+    assert warning.message
