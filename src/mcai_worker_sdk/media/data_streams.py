@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data import DataPacket
-from mcai_worker_sdk.media.decoder import DamageReport
 from mcai_worker_sdk.media.ranges import TimeRange
 
 __all__ = ["DataDecoder"]
@@ -41,6 +41,9 @@ class DataDecoder:
     def time_seconds(self, frames: list[Any]) -> float | None:
         """Presentation time of the last of these items in seconds."""
         return frames[-1].time_seconds if frames else None
+
+    def judge_end(self, format_name: str) -> None:
+        """Nothing: subtitles and data may pause for as long as they like."""
 
     def _items(self, packet: Any) -> list[Any]:
         pts = packet.pts

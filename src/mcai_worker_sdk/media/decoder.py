@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import av.error
 
+from mcai_worker_sdk.media.damage import DamageReport, judge_end
 from mcai_worker_sdk.media.ranges import TimeRange
 
-__all__ = ["DamageReport", "FrameDecoder"]
-
-
-@dataclass(slots=True)
-class DamageReport:
-    """What was broken in the source; counted by the reading thread."""
-
-    corrupt_packets: int = 0
-    """Packets that the container marks as corrupt or that the decoder refused."""
-    corrupt_frames: int = 0
-    """Frames that were decoded from damaged data, and delivered."""
-    missing_packets: int = 0
-    """Packets the container declares and does not hold."""
-    early_end: str | None = None
-    """Why the source is taken to end before its end; ``None`` when it does not."""
+__all__ = ["FrameDecoder"]
 
 
 class FrameDecoder:
@@ -40,6 +26,7 @@ class FrameDecoder:
         self.is_video: bool = stream.type == "video"
         self.has_ended = False
         """True once a frame beyond the range was seen: the stream needs no further packet."""
+        self._stream = stream
         self._codec = stream.codec_context
         self._codec.copy_opaque = True
         self._time_base = stream.time_base
@@ -47,6 +34,7 @@ class FrameDecoder:
         self._is_ranged = time_range != TimeRange()
         self._report = report
         self._packet_count = 0
+        self._last_packet: Any = None
         self._is_skipping = self.is_video and self._ticks.start is not None
         self._kept: list[Any] = []
         self._kept_group_starts: list[int] = []
@@ -69,6 +57,7 @@ class FrameDecoder:
         if packet.size:
             packet.opaque = (packet.size, self._packet_count)
             self._packet_count += 1
+            self._last_packet = packet
         frames = self._decode_kept(packet) if self._is_skipping else self._decode_packet(packet)
         return self._select(frames) if self._is_ranged else self._count_corrupt(frames)
 
@@ -87,6 +76,11 @@ class FrameDecoder:
         """Presentation time of the last of these frames in the source, in seconds."""
         pts = frames[-1].pts if frames else None
         return None if pts is None or not self._time_base else float(pts * self._time_base)
+
+    def judge_end(self, format_name: str) -> None:
+        """Note in the report when the stream, read to its end, stops short of what its container declares."""
+        if not self.has_ended:
+            judge_end(self._report, self._stream, format_name, self._last_packet, self._packet_count)
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         try:

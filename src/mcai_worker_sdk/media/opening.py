@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.media.live import is_live_url, open_live_destination, open_live_source
 from mcai_worker_sdk.media.results import FileResultWriter, ResultWriter
 from mcai_worker_sdk.media.source import MediaSource, open_file_source
+from mcai_worker_sdk.media.srt import is_srt_url
+from mcai_worker_sdk.media.text_source import open_document_source
 
 __all__ = ["open_destination", "open_source"]
 
@@ -18,13 +21,19 @@ _T = TypeVar("_T")
 STOP_CHECK_SECONDS = 0.1
 
 
-def open_destination(address: str) -> ResultWriter:
+def open_destination(address: str, channel: McaiChannel) -> ResultWriter | None:
     """
-    Open where results go.
+    Open where results go: a file, or who takes them over SRT.
+
+    Returns:
+        The writer; ``None`` when the job was stopped while waiting for the peer.
 
     Raises:
         MediaDestinationError: It cannot be written to.
+        MediaTimeoutError: Nobody is there to take the results.
     """
+    if is_srt_url(address):
+        return open_live_destination(address, channel=channel)
     return FileResultWriter(address)
 
 
@@ -40,7 +49,11 @@ def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSou
         MediaSourceError: The source cannot be opened.
         MediaTimeoutError: It did not answer in time.
     """
-    opening: _Opening[MediaSource] = _Opening(lambda: open_file_source(url, hwaccel=hwaccel))
+    opening: _Opening[MediaSource | None]
+    if is_live_url(url):
+        opening = _Opening(lambda: open_live_source(url, channel=channel, hwaccel=hwaccel))
+    else:
+        opening = _Opening(lambda: open_document_source(url) or open_file_source(url, hwaccel=hwaccel))
     return opening.wait(channel)
 
 

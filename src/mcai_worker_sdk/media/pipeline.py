@@ -26,9 +26,11 @@ from typing import Any, Protocol
 import av.error
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
-from mcai_worker_sdk.media.decoder import DamageReport
+from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, Segment
+from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.seeking import seek_to_range
 from mcai_worker_sdk.media.source import MediaSource
 
 __all__ = ["Pipeline", "StreamDecoder"]
@@ -64,6 +66,9 @@ class StreamDecoder(Protocol):
     def time_seconds(self, frames: list[Any]) -> float | None:
         """Presentation time of the last of these frames in seconds."""
 
+    def judge_end(self, format_name: str) -> None:
+        """Note when the stream, read to its end, stops short of what its container declares."""
+
 
 class Pipeline:
     """Read, decode and filter the selected streams of a source; used once."""
@@ -73,6 +78,7 @@ class Pipeline:
         source: MediaSource,
         decoders: Sequence[StreamDecoder],
         chains: Mapping[int, FilterChain],
+        time_range: TimeRange,
         report: DamageReport,
     ) -> None:
         """
@@ -80,8 +86,10 @@ class Pipeline:
             source: Opened; the pipeline closes it when it has read it.
             decoders: One for each selected stream.
             chains: The filter chains, by stream index; streams without one pass unfiltered.
+            time_range: The part to read.
             report: Where damage is counted.
         """
+        self._time_range = time_range
         self._source = source
         self._decoders = {decoder.stream_index: decoder for decoder in decoders}
         self._reader_chains = {index: chain for index, chain in chains.items() if not chain.is_video}
@@ -150,21 +158,38 @@ class Pipeline:
     def _read_source(self) -> None:
         container = self._source.container
         streams = [container.streams[index] for index in sorted(self._decoders)]
+        if not streams or self._time_range.is_empty:
+            return
+        was_moved = self._time_range.start_ms is not None and seek_to_range(
+            container, self._source.context, streams, self._time_range
+        )
         chunk = Chunk()
+        last = None
         packets = container.demux(streams)
-        while True:
+        while self._open_streams:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as error:
                 self._note_read_error(error)
+                packet = None
+            if packet is None:
                 chunk = self._drain(chunk)
                 break
-            if packet is None:
-                break
+            last = packet if packet.size else last
             chunk = self._decode(packet, chunk)
-            if not self._open_streams:
-                break
         self._pass_on(chunk)
+        if not self._source.is_live:
+            self._judge_end(last, was_moved=was_moved)
+
+    def _judge_end(self, last: Any, *, was_moved: bool) -> None:
+        """Note when the source ended before its end: its last packet is cut, or streams are shorter than declared."""
+        if all(decoder.has_ended for decoder in self._decoders.values()):
+            return
+        if last is not None and last.is_corrupt:
+            self._report.early_end = "its last packet is incomplete"
+        if not was_moved:
+            for decoder in self._decoders.values():
+                decoder.judge_end(self._source.context.format_name)
 
     def _decode(self, packet: Any, chunk: Chunk) -> Chunk:
         # The empty packets at the end carry their stream, but not its index.
@@ -192,9 +217,14 @@ class Pipeline:
         """Take from the decoders what they hold after the source broke off."""
         for index in self._decoders:
             if index in self._open_streams:
+                stream = self._source.container.streams[index]
+                if stream.codec_context is None:
+                    self._open_streams.discard(index)
+                    chunk.add(index, [], 0).has_ended = True
+                    continue
                 packet = av.Packet()
-                packet.stream = self._source.container.streams[index]
-                packet.time_base = packet.stream.time_base
+                packet.stream = stream
+                packet.time_base = stream.time_base
                 chunk = self._decode(packet, chunk)
         return chunk
 

@@ -8,26 +8,31 @@ from typing import Any
 import av
 from av.container import InputContainer
 
+from mcai_worker_sdk.media.dump import DumpFacts, read_dump
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 
 __all__ = ["probe"]
 
+#: What FFmpeg calls a codec it does not know.
+_NO_CODEC = frozenset({"none", "unknown", "Unknown"})
+
 
 def probe(container: InputContainer) -> FormatContext:
     """Describe an opened container and its streams."""
+    facts = read_dump(container)
     return FormatContext(
         format_name=container.format.name,
         format_long_name=container.format.long_name,
-        program_count=1 if container.format.name == "mpegts" else 0,
+        program_count=facts.program_count,
         start_time=_container_seconds(container.start_time),
         duration=_container_seconds(container.duration),
         bit_rate=container.bit_rate or None,
         metadata=dict(sorted(container.metadata.items())),
-        streams=tuple(_describe(stream) for stream in container.streams),
+        streams=tuple(_describe(stream, facts) for stream in container.streams),
     )
 
 
-def _describe(stream: Any) -> StreamDescriptor:
+def _describe(stream: Any, dump: DumpFacts) -> StreamDescriptor:
     codec = stream.codec_context
     facts: dict[str, Any] = {}
     if stream.type == "video" and codec is not None:
@@ -46,15 +51,20 @@ def _describe(stream: Any) -> StreamDescriptor:
     if stream.type == "video":
         facts["avg_frame_rate"] = _rate(stream.average_rate)
         facts["r_frame_rate"] = _rate(stream.base_rate)
+    codec_name = codec.codec.canonical_name if codec is not None else dump.codec_names.get(stream.index)
+    metadata = dict(stream.metadata)
+    if stream.index in dump.rotations:
+        # Under this name, and clockwise, existing workers know it from the metadata of older versions of FFmpeg.
+        metadata.setdefault("rotate", str(dump.rotations[stream.index]))
     return StreamDescriptor(
         index=stream.index,
         kind=f"AVMEDIA_TYPE_{stream.type.upper()}",
         nb_frames=stream.frames,
         start_time=_stream_seconds(stream.start_time, stream.time_base),
         duration=_stream_seconds(stream.duration, stream.time_base),
-        stream_metadata=dict(stream.metadata),
+        stream_metadata=metadata,
         time_base=stream.time_base,
-        codec_name=codec.codec.canonical_name if codec is not None else getattr(stream, "name", None),
+        codec_name=None if codec_name in _NO_CODEC else codec_name,
         language=stream.language,
         disposition=tuple(flag.name for flag in stream.disposition if flag.name),
         **facts,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcai_worker_sdk.errors import MediaFilterError
+from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data_streams import DataDecoder
-from mcai_worker_sdk.media.decoder import DamageReport, FrameDecoder
+from mcai_worker_sdk.media.decoder import FrameDecoder
 from mcai_worker_sdk.media.descriptors import AudioStreamDescriptor, DataStreamDescriptor, VideoStreamDescriptor
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.format_context import FormatContext

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import JobError, ParameterError
 from mcai_worker_sdk.media.batches import Batches, read_batch_size
-from mcai_worker_sdk.media.decoder import DamageReport
+from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.field_order import is_top_field_first
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.frame import Frame
@@ -119,7 +119,9 @@ class MediaSession:
         self._destination = self._text("destination_path")
         time_range = TimeRange.from_values(self._values)
         self._batches = Batches(read_batch_size(self._values, self._parameters))
-        self._writer = open_destination(self._destination)
+        self._writer = open_destination(self._destination, self._channel)
+        if self._writer is None:
+            return
         self._source = open_source(source_path, self._options.hwaccel, self._channel)
         if self._source is None or self._channel.is_stopped():
             return
@@ -130,7 +132,9 @@ class MediaSession:
         self._meter = ProgressionMeter(
             context, self._selection.stream_indexes, time_range, self._channel.publish_job_progression
         )
-        self._pipeline = Pipeline(self._source, self._selection.decoders, self._selection.chains, self._report)
+        self._pipeline = Pipeline(
+            self._source, self._selection.decoders, self._selection.chains, time_range, self._report
+        )
 
     def run(self) -> dict[str, Any]:
         """
@@ -232,9 +236,10 @@ class MediaSession:
                 self._worker.ending_process()
 
     def _finish(self) -> dict[str, Any]:
-        assert self._writer is not None
+        if self._writer is None:
+            return {"destination_paths": [], "parameters": []}
         self._writer.finish()
-        return {"destination_paths": [self._destination], "parameters": self._damage_parameters()}
+        return {"destination_paths": [shown_url(self._destination)], "parameters": self._damage_parameters()}
 
     def _damage_parameters(self) -> list[dict[str, Any]]:
         counts = {

@@ -1,0 +1,52 @@
+"""Reaching a range that begins far into a source, without reading all that comes before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import av.error
+from av.container import InputContainer
+
+from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.ranges import TimeRange
+
+__all__ = ["seek_to_range"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+#: Formats whose index leads to a key frame, with exact time stamps behind it.
+_INDEXED_FORMATS = frozenset({"mov", "matroska"})
+#: Less than this is read rather than sought: then audio is decoded from its beginning, and equals a linear decode even
+#: for codecs that mix in noise from a generator's running state (AAC).
+_WORTH_BYTES = 64 * 2**20
+#: How long before the range reading begins, so that every decoder has settled, in seconds.
+_RUN_UP_SECONDS = 10.0
+_BITS_PER_BYTE = 8
+
+
+def seek_to_range(
+    container: InputContainer, context: FormatContext, streams: Sequence[Any], time_range: TimeRange
+) -> bool:
+    """
+    Move to some seconds before the range when that saves reading more than 64 MiB.
+
+    Returns:
+        True when the container was moved; the streams' packets are then not counted from their beginning.
+    """
+    target = (time_range.start_seconds or 0.0) - _RUN_UP_SECONDS
+    distance = target - (context.start_time or 0.0)
+    if (
+        not _INDEXED_FORMATS.intersection(context.format_name.split(","))
+        or context.bit_rate is None
+        or distance * context.bit_rate / _BITS_PER_BYTE < _WORTH_BYTES
+    ):
+        return False
+    leader = next((stream for stream in streams if stream.type == "video"), streams[0])
+    try:
+        container.seek(int(target / leader.time_base), stream=leader)
+    except (av.error.FFmpegError, OSError) as error:
+        _LOGGER.info("The source cannot be sought (%s); it is read from its beginning", error)
+        return False
+    return True
