@@ -47,7 +47,8 @@ def describe_death(exit_code: int, *, out_of_memory: bool) -> str:
     if exit_code >= 0:
         return (
             f"The job process ended with exit code {exit_code} in the middle of the job; expected process() to return "
-            f"or raise. Look for os._exit() in the worker's code and its libraries. Peak memory {peak_mb} MB."
+            "or raise. Look for os._exit() and os.closerange() in the worker's code and its libraries. "
+            f"Peak memory {peak_mb} MB."
         )
     name = _signal_name(-exit_code)
     if exit_code == -signal.SIGKILL:

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.failures import describe_failure
@@ -57,7 +58,11 @@ def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: so
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job_link = link.JobLink(job_end)
-    configure_relay(plan.log_level, lambda record: job_link.send(link.Log(record)))
+
+    def relay(record: dict[str, Any]) -> None:
+        job_link.send(link.Log(record))
+
+    configure_relay(plan.log_level, relay)
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
     serve(plan.setup, job_link, on_orphaned=lambda: os._exit(1))
@@ -72,8 +77,8 @@ def serve(setup: WorkerSetup, job_link: link.JobLink, on_orphaned: Callable[[], 
     Args:
         setup: The worker and what belongs to it.
         job_link: The link to the supervisor.
-        on_orphaned: Called when the link ends without an ``Exit``: nobody would hear the result, and the broker gives
-            the order to another worker.
+        on_orphaned: Called when the link ends without an ``Exit``, or a result cannot be sent: nobody would hear it,
+            and the broker gives the order to another worker.
     """
     runner = Runner(setup, job_link.send_progression)
     try:
@@ -91,7 +96,9 @@ def serve(setup: WorkerSetup, job_link: link.JobLink, on_orphaned: Callable[[], 
     listener.start()
     while not isinstance(command := commands.get(), link.Exit):
         for report in _obey(runner, command):
-            job_link.send(report)
+            if not job_link.send(report):
+                # Nobody reads it, or user code closed the link's descriptor; only the end of the process still tells.
+                on_orphaned()
     job_link.close()
 
 

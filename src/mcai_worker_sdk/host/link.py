@@ -251,15 +251,16 @@ class JobLink:
         self._lock = threading.Lock()
         self._waiting_progression: bytes | None = None
 
-    def send(self, report: Report) -> None:
-        """Send a report, waiting for the supervisor if need be. Does nothing once the supervisor is gone."""
+    def send(self, report: Report) -> bool:
+        """Send a report, waiting for the supervisor if need be; False once the supervisor or the link is gone."""
         frame = encode(report)
         with self._lock:
             waiting, self._waiting_progression = self._waiting_progression, None
             try:
                 self._socket.sendall(frame if waiting is None else waiting + frame)
             except OSError:
-                return
+                return False
+        return True
 
     def send_progression(self, job_id: int, progression: int) -> None:
         """Send a progression without waiting."""

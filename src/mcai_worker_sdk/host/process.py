@@ -144,6 +144,8 @@ class ProcessHost(LinkedHost):
         assert self._link is not None
         self._link.drain()
         was_ready = self._ready
+        # What user code started and left: the process's number, and so its group's, is free only once it is joined.
+        self._kill_group(self._process.pid)
         self._process.join()
         exit_code = self._process.exitcode or 0
         self._forget_process()
@@ -190,10 +192,17 @@ class ProcessHost(LinkedHost):
     def _kill_process(self) -> None:
         if self._process is None or self._process.pid is None:
             return
+        self._kill_group(self._process.pid)
         # The group exists only once the process has made it.
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError):
-                kill(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+
+    @staticmethod
+    def _kill_group(pid: int | None) -> None:
+        if pid is not None:
+            # Where a process that ended counts as forbidden (macOS), or one changed its user, nothing can be done.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
 
     def _forget_process(self) -> None:
         assert self._process is not None

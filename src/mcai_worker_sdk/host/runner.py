@@ -8,7 +8,9 @@ ends here in one :class:`JobResult`: bad parameters, credentials, exceptions, re
 from __future__ import annotations
 
 import logging
+import os
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -264,9 +266,13 @@ class Runner:
         job = self._job
         assert job is not None
         assert job.body is not None
+        pid = os.getpid()
         try:
-            result = self._read(job, job.body.run())
+            returned = job.body.run()
+            _leave_if_forked(pid, 0)
+            result = self._read(job, returned)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code end its job only
+            _leave_if_forked(pid, error.code if isinstance(error, SystemExit) else 1)
             result = replace(self._failure(error), job_id=job.job_id)
         return self._end(job, result)
 
@@ -311,6 +317,19 @@ class Runner:
             body.close()
         except Exception:
             _logger.warning("Closing the job's media failed.", exc_info=True, extra={"job_id": job.job_id})
+
+
+def _leave_if_forked(pid: int, code: object) -> None:
+    """
+    End the copy of this process that user code forked and did not end itself.
+
+    It must not speak for the job, nor take the next one; both processes hold the same link.
+    """
+    if os.getpid() == pid:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF if isinstance(code, int) else code is not None)
 
 
 def _cpu_seconds() -> float:
