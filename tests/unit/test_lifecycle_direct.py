@@ -266,3 +266,7 @@ def test_a_worker_says_whether_it_takes_jobs() -> None:
     assert driver.lifecycle.is_taking_jobs
     driver.tell("stop_consuming_jobs")
     assert not driver.lifecycle.is_taking_jobs
+
+
+def test_a_worker_whose_host_is_not_ready_does_not_consume_when_it_is_told_to_resume() -> None:
+    assert not of_kind(Driver(ready=False).tell("resume_consuming_jobs"), fx.ConsumeJobs)

@@ -208,3 +208,16 @@ def test_a_redelivered_direct_order_is_not_taken_for_a_queued_one() -> None:
     direct, effects = driver.deliver(job(), lane=Lane.DIRECT, redelivered=True)
     assert of_kind(effects, fx.Settle) == [fx.Settle(direct, Case.CONTROLLED)]
     assert driver.deliver(job(), redelivered=True)[1] == [], "the queued one is adopted"
+
+
+def test_a_job_ordered_directly_does_not_adopt_a_queued_order() -> None:
+    driver = Driver()
+    driver.deliver(job(), lane=Lane.DIRECT)
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.ENGAGED]
+
+
+def test_a_job_that_holds_its_order_does_not_adopt_a_second_one() -> None:
+    driver = Driver()
+    first, _ = driver.deliver(job())
+    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.ENGAGED]
+    assert of_kind(driver.end(), fx.Settle) == [fx.Settle(first, Case.COMPLETED)]
