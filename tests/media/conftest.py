@@ -20,39 +20,138 @@ SUBTITLES = "1\n00:00:00,500 --> 00:00:01,500\nFirst\n\n2\n00:00:02,000 --> 00:0
 
 #: How each file is made: arguments of ffmpeg, without the output. ``{dir}`` is the folder of the files.
 RECIPES: dict[str, list[str]] = {
-    "h264_bframes.mp4": [*VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac"],
+    "h264_bframes.mp4": [
+        *VIDEO,
+        *SINE,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "25",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+    ],
     "h264.ts": [*VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "mp2"],
     "h264_offset.ts": [
-        *VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "mp2",
-        "-output_ts_offset", "10",
+        *VIDEO,
+        *SINE,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "25",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "mp2",
+        "-output_ts_offset",
+        "10",
     ],
     "h264_offset.mkv": [
-        *VIDEO, *SINE, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "flac",
-        "-output_ts_offset", "10",
+        *VIDEO,
+        *SINE,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "25",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "flac",
+        "-output_ts_offset",
+        "10",
     ],
     "h264_opengop.mp4": [
-        *VIDEO, "-c:v", "libx264", "-bf", "3", "-g", "20", "-x264-params", "open-gop=1", "-pix_fmt", "yuv420p",
+        *VIDEO,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "3",
+        "-g",
+        "20",
+        "-x264-params",
+        "open-gop=1",
+        "-pix_fmt",
+        "yuv420p",
+    ],
+    "h264_long_gop.mkv": [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=160x90:r=25:d=15",
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "50",
+        "-pix_fmt",
+        "yuv420p",
     ],
     "h264_10bit.mp4": [*VIDEO, "-c:v", "libx264", "-pix_fmt", "yuv420p10le"],
     "h264_gray.mp4": [*VIDEO, "-c:v", "libx264", "-pix_fmt", "gray"],
     "h264_interlaced.mp4": [
-        *VIDEO, "-vf", "tinterlace=4", "-c:v", "libx264", "-flags", "+ildct+ilme", "-x264-params", "tff=1",
-        "-pix_fmt", "yuv420p",
+        *VIDEO,
+        "-vf",
+        "tinterlace=4",
+        "-c:v",
+        "libx264",
+        "-flags",
+        "+ildct+ilme",
+        "-x264-params",
+        "tff=1",
+        "-pix_fmt",
+        "yuv420p",
     ],
     "hevc_bframes.mp4": [*VIDEO, "-c:v", "libx265", "-x265-params", "log-level=error:bframes=3", "-pix_fmt", "yuv420p"],
     "prores.mov": [*VIDEO, *NOISE, "-c:v", "prores_ks", "-c:a", "pcm_s16le"],
     "mpeg2_interlaced.ts": [
-        *VIDEO, "-vf", "tinterlace=4", "-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", "1", "-b:v", "3M",
-        "-bf", "2",
+        *VIDEO,
+        "-vf",
+        "tinterlace=4",
+        "-c:v",
+        "mpeg2video",
+        "-flags",
+        "+ildct+ilme",
+        "-top",
+        "1",
+        "-b:v",
+        "3M",
+        "-bf",
+        "2",
     ],
     "mpeg2.mxf": [*VIDEO, *NOISE, "-c:v", "mpeg2video", "-b:v", "3M", "-c:a", "pcm_s16le", "-ac", "1"],
-    "vp9_opus.webm": [*VIDEO, *SINE, "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"],
+    "vp9_opus.webm": [
+        *VIDEO,
+        *SINE,
+        "-c:v",
+        "libvpx-vp9",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-c:a",
+        "libopus",
+    ],
     "av1.mkv": [*VIDEO, "-t", "1", "-c:v", "libaom-av1", "-cpu-used", "8", "-usage", "realtime"],
     "ffv1_flac.mkv": [*VIDEO, *NOISE, "-c:v", "ffv1", "-pix_fmt", "yuv422p10le", "-c:a", "flac"],
     "ffv1_rgb.mkv": [*VIDEO, "-t", "1", "-c:v", "ffv1", "-pix_fmt", "bgr0"],
     "vfr.mp4": [
-        *VIDEO, "-vf", "select='not(mod(n,3))+lt(n,20)',setpts=PTS*1.7", "-fps_mode", "vfr", "-c:v", "libx264",
-        "-pix_fmt", "yuv420p",
+        *VIDEO,
+        "-vf",
+        "select='not(mod(n,3))+lt(n,20)',setpts=PTS*1.7",
+        "-fps_mode",
+        "vfr",
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
     ],
     "odd.mkv": ["-f", "lavfi", "-i", "testsrc2=s=322x182:r=25:d=1", "-c:v", "ffv1", "-pix_fmt", "yuv420p"],
     "image.png": ["-f", "lavfi", "-i", "testsrc2=s=100x80", "-frames:v", "1"],
@@ -65,14 +164,23 @@ RECIPES: dict[str, list[str]] = {
     "pcm_s16.wav": [*NOISE, "-ac", "2", "-c:a", "pcm_s16le"],
     "pcm_s24.wav": [*NOISE, "-ac", "2", "-c:a", "pcm_s24le"],
     "pcm_51.wav": [
-        *NOISE, *SINE, "-filter_complex", "[0][1][0][1][0][1]amerge=6,aformat=channel_layouts=5.1", "-c:a", "pcm_s16le",
+        *NOISE,
+        *SINE,
+        "-filter_complex",
+        "[0][1][0][1][0][1]amerge=6,aformat=channel_layouts=5.1",
+        "-c:a",
+        "pcm_s16le",
     ],
     "mono_u8.wav": [*SINE, "-ac", "1", "-ar", "22050", "-c:a", "pcm_u8"],
     "ac3_51.mkv": [
-        *NOISE, *SINE, "-filter_complex", "[0][1][0][1][0][1]amerge=6,aformat=channel_layouts=5.1", "-c:a", "ac3",
+        *NOISE,
+        *SINE,
+        "-filter_complex",
+        "[0][1][0][1][0][1]amerge=6,aformat=channel_layouts=5.1",
+        "-c:a",
+        "ac3",
     ],
 }
-RECIPES["pcm_51.wav"][5:5] = []
 
 
 class MediaFiles:
@@ -104,15 +212,28 @@ def ffmpeg(*arguments: str) -> bytes:
 
 
 def _rotated(files: MediaFiles, path: Path) -> None:
-    ffmpeg("-display_rotation", "90", "-i", str(files("h264_bframes.mp4")), "-c", "copy", str(path)) if False else ffmpeg(
+    ffmpeg(
+        "-display_rotation", "90", "-i", str(files("h264_bframes.mp4")), "-c", "copy", str(path)
+    ) if False else ffmpeg(
         "-i", str(files("h264_bframes.mp4")), "-c", "copy", "-metadata:s:v:0", "rotate=90", str(path)
     )
 
 
 def _cover(files: MediaFiles, path: Path) -> None:
     ffmpeg(
-        "-i", str(files("mp3.mp3")), "-i", str(files("image.jpg")), "-map", "0", "-map", "1", "-c", "copy",
-        "-disposition:v", "attached_pic", str(path),
+        "-i",
+        str(files("mp3.mp3")),
+        "-i",
+        str(files("image.jpg")),
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c",
+        "copy",
+        "-disposition:v",
+        "attached_pic",
+        str(path),
     )
 
 
@@ -120,8 +241,19 @@ def _subtitled(files: MediaFiles, path: Path) -> None:
     text = files.folder / "text.srt"
     text.write_text(SUBTITLES)
     ffmpeg(
-        "-i", str(files("h264_bframes.mp4")), "-i", str(text), "-map", "0", "-map", "1", "-c", "copy",
-        "-c:s", "mov_text" if path.suffix == ".mp4" else "srt", str(path),
+        "-i",
+        str(files("h264_bframes.mp4")),
+        "-i",
+        str(text),
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c",
+        "copy",
+        "-c:s",
+        "mov_text" if path.suffix == ".mp4" else "srt",
+        str(path),
     )
 
 
@@ -131,6 +263,16 @@ def _truncated(name: str, part: float) -> Callable[[MediaFiles, Path], None]:
         path.write_bytes(data[: int(len(data) * part)])
 
     return make
+
+
+def _changing(files: MediaFiles, path: Path) -> None:
+    parts = b""
+    for size in ("320x180", "160x90"):
+        parts += ffmpeg(
+            "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=1", "-c:v", "libx264", "-pix_fmt", "yuv420p",
+            "-output_ts_offset", "0" if size == "320x180" else "1", "-f", "mpegts", "-",
+        )  # fmt: skip
+    path.write_bytes(parts)
 
 
 def _faststart(files: MediaFiles, path: Path) -> None:
@@ -153,6 +295,7 @@ DERIVED: dict[str, Callable[[MediaFiles, Path], None]] = {
     "subtitled.mkv": _subtitled,
     "subtitled.mp4": _subtitled,
     "faststart.mp4": _faststart,
+    "changing.ts": _changing,
     "truncated.mp4": _truncated("faststart.mp4", 0.6),
     "truncated.ts": _truncated("h264.ts", 0.601),
     "truncated.mkv": _truncated("ffv1_flac.mkv", 0.6),

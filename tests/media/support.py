@@ -12,12 +12,18 @@ from typing import Any
 import numpy as np
 
 from mcai_worker_sdk.channel import McaiChannel
-from mcai_worker_sdk.media import AudioStreamDescriptor, DataStreamDescriptor, Filter, FormatContext, VideoStreamDescriptor
+from mcai_worker_sdk.media import (
+    AudioStreamDescriptor,
+    DataStreamDescriptor,
+    Filter,
+    FormatContext,
+    VideoStreamDescriptor,
+)
 from mcai_worker_sdk.media.session import MediaOptions, MediaSession
 
 _DESCRIPTORS = {
-    "AVMEDIA_TYPE_VIDEO": lambda index, filters: VideoStreamDescriptor(index, filters),
-    "AVMEDIA_TYPE_AUDIO": lambda index, filters: AudioStreamDescriptor(index, filters),
+    "AVMEDIA_TYPE_VIDEO": VideoStreamDescriptor,
+    "AVMEDIA_TYPE_AUDIO": AudioStreamDescriptor,
     "AVMEDIA_TYPE_SUBTITLE": lambda index, _: DataStreamDescriptor(index),
     "AVMEDIA_TYPE_DATA": lambda index, _: DataStreamDescriptor(index),
 }
@@ -50,7 +56,9 @@ class NotingWorker:
     def init_process(self, context: FormatContext, parameters: object) -> Any:
         self.context = context
         return [
-            _DESCRIPTORS[stream.kind](stream.index, self.chain) for stream in context.streams if stream.kind in self.kinds
+            _DESCRIPTORS[stream.kind](stream.index, self.chain)
+            for stream in context.streams
+            if stream.kind in self.kinds
         ]
 
     def process_frames(self, job_id: str, stream_index: int, frames: list[Any]) -> Any:
@@ -95,7 +103,9 @@ def make_session(
     return session, channel, progressions
 
 
-def run_job(worker: Any, source: object, folder: Path, *, options: MediaOptions | None = None, **values: object) -> Outcome:
+def run_job(
+    worker: Any, source: object, folder: Path, *, options: MediaOptions | None = None, **values: object
+) -> Outcome:
     """Run one job to its end in this thread."""
     destination = folder / "results.json"
     session, _, progressions = make_session(worker, source, destination, options=options, **values)

@@ -63,8 +63,17 @@ FLOAT_TOLERANCE = 2e-4
 
 def ffmpeg_md5s(path, *arguments, stream="0:v:0"):
     out = ffmpeg(
-        "-noautorotate", "-i", str(path), "-map", stream, *arguments, "-fps_mode", "passthrough",
-        "-f", "framemd5", "-",
+        "-noautorotate",
+        "-i",
+        str(path),
+        "-map",
+        stream,
+        *arguments,
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "framemd5",
+        "-",
     ).decode()
     return re.findall(r"([0-9a-f]{32})$", out, re.MULTILINE)
 
@@ -142,8 +151,7 @@ def test_a_filter_gives_the_pictures_it_gives_in_ffmpeg(media_files, tmp_path, c
          "aformat=channel_layouts=stereo:sample_fmts=flt", 88200),
         ("mpeg2.mxf", [("anull", {})], "anull", 192000),
         ("pcm_51.wav", [("pan", {"args": "mono|c0=c2"})], "pan=mono|c0=c2", 192000),
-        ("flac.flac", [("atrim", {"start_sample": 1000, "end_sample": 5000})], "atrim=start_sample=1000:end_sample=5000",
-         4000),
+        ("flac.flac", [("atrim", {"start_sample": 9, "end_sample": 99})], "atrim=start_sample=9:end_sample=99", 90),
     ],
 )  # fmt: skip
 def test_an_audio_filter_gives_the_samples_it_gives_in_ffmpeg(media_files, tmp_path, name, chain, graph, count):

@@ -34,7 +34,7 @@ class DamageReport:
     """Why the source is taken to end before its end; ``None`` when it does not."""
 
 
-def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: Any, packet_count: int) -> None:
+def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: Any, packet_count: int | None) -> None:
     """
     Note in the report when a stream that was read to its end stops short of what its container declares.
 
@@ -43,7 +43,7 @@ def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: 
         stream: PyAV's stream.
         format_name: The container's format.
         last_packet: The last packet that was read from the stream, ``None`` when there was none.
-        packet_count: How many were read, from the stream's beginning.
+        packet_count: How many were read; ``None`` when the stream was not read from its beginning.
     """
     expected = declared_end(stream, format_name)
     if expected is None:
@@ -56,7 +56,11 @@ def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: 
         return
     report.early_end = f"stream {stream.index} stops at {float(end):.2f} s of {float(expected):.2f} s"
     # Uncompressed audio counts samples here.
-    if stream.frames > packet_count and not (stream.codec_context and stream.codec_context.name.startswith("pcm_")):
+    if (
+        packet_count is not None
+        and stream.frames > packet_count
+        and not (stream.codec_context and stream.codec_context.name.startswith("pcm_"))
+    ):
         report.missing_packets += stream.frames - packet_count
 
 

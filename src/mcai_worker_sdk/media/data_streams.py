@@ -42,7 +42,7 @@ class DataDecoder:
         """Presentation time of the last of these items in seconds."""
         return frames[-1].time_seconds if frames else None
 
-    def judge_end(self, format_name: str) -> None:
+    def judge_end(self, format_name: str, *, was_moved: bool) -> None:
         """Nothing: subtitles and data may pause for as long as they like."""
 
     def _items(self, packet: Any) -> list[Any]:

@@ -11,6 +11,9 @@ from mcai_worker_sdk.media.ranges import TimeRange
 
 __all__ = ["FrameDecoder"]
 
+#: A unit of the container that is cut marks one of the packets in it: as many as one unit may hold.
+_LAST_PACKETS = 8
+
 
 class FrameDecoder:
     """
@@ -35,6 +38,7 @@ class FrameDecoder:
         self._report = report
         self._packet_count = 0
         self._last_packet: Any = None
+        self._corrupt_number: int | None = None
         self._is_skipping = self.is_video and self._ticks.start is not None
         self._kept: list[Any] = []
         self._kept_group_starts: list[int] = []
@@ -54,6 +58,7 @@ class FrameDecoder:
             return []
         if packet.is_corrupt:
             self._report.corrupt_packets += 1
+            self._corrupt_number = self._packet_count
         if packet.size:
             packet.opaque = (packet.size, self._packet_count)
             self._packet_count += 1
@@ -77,10 +82,13 @@ class FrameDecoder:
         pts = frames[-1].pts if frames else None
         return None if pts is None or not self._time_base else float(pts * self._time_base)
 
-    def judge_end(self, format_name: str) -> None:
+    def judge_end(self, format_name: str, *, was_moved: bool) -> None:
         """Note in the report when the stream, read to its end, stops short of what its container declares."""
         if not self.has_ended:
-            judge_end(self._report, self._stream, format_name, self._last_packet, self._packet_count)
+            if self._corrupt_number is not None and self._packet_count - self._corrupt_number <= _LAST_PACKETS:
+                self._report.early_end = f"the last packet of stream {self.stream_index} is incomplete"
+            packet_count = None if was_moved else self._packet_count
+            judge_end(self._report, self._stream, format_name, self._last_packet, packet_count)
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         try:

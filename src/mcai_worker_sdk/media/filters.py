@@ -100,27 +100,28 @@ class FilterChain:
             return
 
     def _configure(self, key: tuple[Any, ...]) -> None:
+        graph, source, sink = self._build(key, self._filters)
+        try:
+            graph.configure()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise self._chain_error(key, error) from error
+        self._graph, self._source, self._sink, self._input_key = graph, source, sink, key
+
+    def _build(self, key: tuple[Any, ...], filters: Sequence[Filter]) -> tuple[Graph, Any, Any]:
         graph = Graph()
         if not self.is_video:
             graph.threads = 1
         source = self._add_source(graph, key)
         last = source
-        for position, item in enumerate(self._filters):
+        for position, item in enumerate(filters):
             node = self._add_filter(graph, item, position)
             self._link(last, node, item)
             last = node
-        if self.is_video and _needs_copy(self._filters):
+        if self.is_video and _needs_copy(filters):
             last = _linked(last, graph.add("copy"))
         sink = graph.add("buffersink" if self.is_video else "abuffersink")
-        self._link(last, sink, self._filters[-1])
-        try:
-            graph.configure()
-        except (av.error.FFmpegError, ValueError) as error:
-            raise MediaFilterError(
-                f"The filters of stream {self._stream_index} are {_shown(self._filters)}; expected a chain FFmpeg can "
-                f"set up ({_reason(error)}). Check that the filters fit the stream and each other."
-            ) from error
-        self._graph, self._source, self._sink, self._input_key = graph, source, sink, key
+        self._link(last, sink, filters[-1])
+        return graph, source, sink
 
     def _add_source(self, graph: Graph, key: tuple[Any, ...]) -> Any:
         if self.is_video:
@@ -159,24 +160,55 @@ class FilterChain:
         except (av.error.FFmpegError, ValueError, TypeError) as error:
             raise self._option_error(item, error) from error
 
+    def _chain_error(self, key: tuple[Any, ...], error: Exception) -> MediaFilterError:
+        """Find the filter the chain fails with, and its option, by setting up ever longer parts of the chain."""
+        for length in range(1, len(self._filters) + 1):
+            *before, item = self._filters[:length]
+            if self._can_configure(key, [*before, item]):
+                continue
+            for name, value in item.parameters.items():
+                alone = Filter(item.name)
+                alone.add_parameters(**{name: value})
+                if self._can_configure(key, [*before, Filter(item.name)]) and not self._can_configure(
+                    key, [*before, alone]
+                ):
+                    return MediaFilterError(
+                        f"Option {name!r} of filter {item.name!r} of stream {self._stream_index} is {value!r}; "
+                        f"expected a value the filter accepts ({_reason(error)}). Correct it in init_process."
+                    )
+            return MediaFilterError(
+                f"Filter {item!r} of stream {self._stream_index} cannot be set up ({_reason(error)}); expected a "
+                "filter that fits the stream and the filters before it. Correct it in init_process."
+            )
+        return MediaFilterError(
+            f"The filters of stream {self._stream_index} are {_shown(self._filters)}; expected a chain FFmpeg can "
+            f"set up ({_reason(error)}). Check that the filters fit the stream and each other."
+        )
+
+    def _can_configure(self, key: tuple[Any, ...], filters: Sequence[Filter]) -> bool:
+        try:
+            self._build(key, filters)[0].configure()
+        except (av.error.FFmpegError, ValueError):
+            return False
+        return True
+
     def _option_error(self, item: Filter, error: Exception) -> MediaFilterError:
         """Find the option that is wrong by setting each one alone."""
         place = f"of filter {item.name!r} of stream {self._stream_index}"
-        for name, value in item.parameters.items():
-            try:
-                _instance(Graph(), item, {name: value}, 0)
-            except ValueError as single:
-                if "unused config" in str(single):
-                    return MediaFilterError(
-                        f"Option {name!r} {place} is unknown; expected an option of that filter. "
-                        f"Correct its name in init_process (ffmpeg -h filter={item.name} lists them all)."
-                    )
+        faults = {name: _fault(item, {name: value}) for name, value in item.parameters.items()}
+        for name, fault in faults.items():
+            if fault is not None and "unused config" in str(fault):
                 return MediaFilterError(
-                    f"Option {name!r} {place} is {value!r}; expected a value the filter accepts ({_reason(single)}). "
-                    "Correct it in init_process."
+                    f"Option {name!r} {place} is unknown; expected an option of that filter. "
+                    f"Correct its name in init_process (ffmpeg -h filter={item.name} lists them all)."
                 )
-            except (av.error.FFmpegError, TypeError):
-                continue
+        for name, fault in faults.items():
+            others = {key: value for key, value in item.parameters.items() if key != name}
+            if fault is not None and _fault(item, others) is None:
+                return MediaFilterError(
+                    f"Option {name!r} {place} is {item.parameters[name]!r}; expected a value the filter accepts "
+                    f"({_reason(fault)}). Correct it in init_process."
+                )
         return MediaFilterError(
             f"Filter {item.name!r} of stream {self._stream_index} has the options {dict(item.parameters)}; "
             f"expected options it can start with ({_reason(error)}). Correct them in init_process."
@@ -197,6 +229,15 @@ def _instance(graph: Graph, item: Filter, options: dict[str, str], position: int
     # PyAV takes the instance's name from the keyword "name", so it is never left to an option of that name.
     label = item.label or f"{item.name}_{position}"
     return graph.add(item.name, **{**options, "name": label})
+
+
+def _fault(item: Filter, options: dict[str, str]) -> Exception | None:
+    """Why the filter cannot start with these options, ``None`` when it can."""
+    try:
+        _instance(Graph(), item, options, 0)
+    except (av.error.FFmpegError, ValueError, TypeError) as error:
+        return error
+    return None
 
 
 def _linked(first: Any, second: Any) -> Any:

@@ -66,7 +66,7 @@ class StreamDecoder(Protocol):
     def time_seconds(self, frames: list[Any]) -> float | None:
         """Presentation time of the last of these frames in seconds."""
 
-    def judge_end(self, format_name: str) -> None:
+    def judge_end(self, format_name: str, *, was_moved: bool) -> None:
         """Note when the stream, read to its end, stops short of what its container declares."""
 
 
@@ -164,7 +164,6 @@ class Pipeline:
             container, self._source.context, streams, self._time_range
         )
         chunk = Chunk()
-        last = None
         packets = container.demux(streams)
         while self._open_streams:
             try:
@@ -175,21 +174,11 @@ class Pipeline:
             if packet is None:
                 chunk = self._drain(chunk)
                 break
-            last = packet if packet.size else last
             chunk = self._decode(packet, chunk)
         self._pass_on(chunk)
         if not self._source.is_live:
-            self._judge_end(last, was_moved=was_moved)
-
-    def _judge_end(self, last: Any, *, was_moved: bool) -> None:
-        """Note when the source ended before its end: its last packet is cut, or streams are shorter than declared."""
-        if all(decoder.has_ended for decoder in self._decoders.values()):
-            return
-        if last is not None and last.is_corrupt:
-            self._report.early_end = "its last packet is incomplete"
-        if not was_moved:
             for decoder in self._decoders.values():
-                decoder.judge_end(self._source.context.format_name)
+                decoder.judge_end(self._source.context.format_name, was_moved=was_moved)
 
     def _decode(self, packet: Any, chunk: Chunk) -> Chunk:
         # The empty packets at the end carry their stream, but not its index.

@@ -1,0 +1,119 @@
+"""Filters that FFmpeg refuses are refused before the first frame, by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcai_worker_sdk.errors import MediaFilterError
+from mcai_worker_sdk.media import AudioStreamDescriptor, DataStreamDescriptor, Filter, VideoStreamDescriptor
+from tests.media.support import NotingWorker, filters, run_job
+
+
+@pytest.mark.parametrize(
+    ("kind", "chain", "text"),
+    [
+        ("VIDEO", [("nosuch", {})], r"Filter 'nosuch' of stream 0 is unknown; expected a filter of FFmpeg"),
+        ("VIDEO", [("scale", {"w": 10, "wid": 3})], r"Option 'wid' of filter 'scale' of stream 0 is unknown"),
+        (
+            "VIDEO",
+            [("fps", {"fps": "many"})],
+            r"Option 'fps' of filter 'fps' of stream 0 is 'many'; expected a value the",
+        ),
+        (
+            "VIDEO",
+            [("scale", {"w": "nonsense)", "h": 3})],
+            r"Option 'w' of filter 'scale' of stream 0 is 'nonsense\)'; expected a value the filter accepts",
+        ),
+        (
+            "VIDEO",
+            [("volume", {})],
+            r"Filter 'volume' of stream 0 does not fit its place; expected a filter with one vid",
+        ),
+        (
+            "AUDIO",
+            [("scale", {"w": 3, "h": 3})],
+            r"Filter 'scale' of stream 1 does not fit its place; .* one audio input",
+        ),
+        (
+            "VIDEO",
+            [("overlay", {})],
+            r"Filter Filter\(overlay\) of stream 0 cannot be set up \(Invalid argument\); expected a filter that fits",
+        ),
+        ("VIDEO", [("null", {}), ("nosuch", {})], r"Filter 'nosuch' of stream 0 is unknown"),
+        (
+            "AUDIO",
+            [("aformat", {"sample_fmts": "s17"})],
+            r"Option 'sample_fmts' of filter 'aformat' of stream 1 is 's17'",
+        ),
+    ],
+)
+def test_a_refused_filter_is_named(media_files, tmp_path, kind, chain, text):
+    worker = NotingWorker(kind, filters(*chain))
+    with pytest.raises(MediaFilterError, match=text):
+        run_job(worker, media_files("h264_bframes.mp4"), tmp_path)
+    assert worker.calls == []
+    assert worker.endings == 1
+
+
+def test_labels_are_free(media_files, tmp_path):
+    chain = [Filter("null", "same"), Filter("null", "same"), Filter("null"), Filter("null", label="odd name [1];,")]
+    worker = NotingWorker("VIDEO", chain)
+    run_job(worker, media_files("odd.mkv"), tmp_path)
+    assert len(worker.frames[0]) == 25
+
+
+def test_a_filter_shows_what_it_is():
+    item = Filter(name="scale", label="small")
+    item.add_parameters(w=10, h="ih/2")
+    item.add_parameters(w=20)
+    assert (item.name, item.label, dict(item.parameters)) == ("scale", "small", {"w": "20", "h": "ih/2"})
+    assert repr(item) == "Filter(scale=w=20:h=ih/2)"
+    with pytest.raises(TypeError):
+        item.parameters["w"] = "30"
+
+
+def test_descriptors_show_what_they_are():
+    item = Filter("hflip")
+    video = VideoStreamDescriptor(0, (item,))
+    assert (video.index, video.filters) == (0, (item,))
+    assert repr(AudioStreamDescriptor(index=2, filters=[])) == "AudioStreamDescriptor(index=2, filters=[])"
+    assert repr(DataStreamDescriptor(3)) == "DataStreamDescriptor(index=3)"
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: VideoStreamDescriptor(0), TypeError, "filters"),
+        (
+            lambda: VideoStreamDescriptor(0, None),
+            TypeError,
+            "The filters of a VideoStreamDescriptor are None; expected a seq",
+        ),
+        (lambda: AudioStreamDescriptor(0, "anull"), TypeError, "are 'anull'; expected a sequence of Filter"),
+        (
+            lambda: AudioStreamDescriptor(0, ["anull"]),
+            TypeError,
+            "A filter of a AudioStreamDescriptor is 'anull'; expected",
+        ),
+        (
+            lambda: DataStreamDescriptor(-1),
+            MediaFilterError,
+            "The index of a DataStreamDescriptor is -1; expected the index",
+        ),
+        (
+            lambda: DataStreamDescriptor("0"),
+            TypeError,
+            "The index of a DataStreamDescriptor is '0'; expected a whole number",
+        ),
+        (lambda: Filter(""), TypeError, "The name of a Filter is ''; expected the name of a filter"),
+    ],
+)
+def test_a_wrong_descriptor_is_refused_where_it_is_made(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_pictures_that_change_their_size_in_mid_stream_are_filtered_on(media_files, tmp_path):
+    worker = NotingWorker("VIDEO", filters(("hflip", {})), note=lambda frame: (frame.width, frame.height))
+    run_job(worker, media_files("changing.ts"), tmp_path, batch_size=7)
+    assert worker.frames[0] == [(320, 180)] * 25 + [(160, 90)] * 25
