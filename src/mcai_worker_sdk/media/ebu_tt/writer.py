@@ -1,0 +1,162 @@
+"""From the object model of a document to its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from mcai_worker_sdk.media.ebu_tt.model import (
+    Body,
+    Break,
+    Content,
+    Div,
+    EbuTtDocument,
+    Head,
+    Metadata,
+    Paragraph,
+    Span,
+)
+from mcai_worker_sdk.media.ebu_tt.names import EBUTTP, PREFIXES, TT, TTM, TTP, XML
+
+__all__ = ["paragraph_to_xml", "to_xml"]
+
+
+def to_xml(document: EbuTtDocument) -> bytes:
+    """
+    Write a document as UTF-8 XML, with the usual prefixes.
+
+    What :func:`parse_ebu_tt` reads from the result equals ``document``. What the model does not hold (metadata of other
+    namespaces, ``set`` animations) is not written.
+    """
+    writer = _Writer()
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + writer.finish(writer.document(document)).encode()
+
+
+def paragraph_to_xml(paragraph: Paragraph) -> str:
+    """Write one paragraph as an XML element that stands by itself."""
+    writer = _Writer()
+    return writer.finish(writer.paragraph(paragraph))
+
+
+class _Writer:
+    """Builds elements whose names already carry their prefixes, and remembers which prefixes were used."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, str] = {TT: PREFIXES[TT]}
+
+    def document(self, document: EbuTtDocument) -> Element:
+        root = Element(self._name(f"{{{TT}}}tt"))
+        rate = document.frame_rate
+        values = {
+            f"{{{XML}}}lang": document.language,
+            f"{{{EBUTTP}}}sequenceIdentifier": document.sequence_identifier,
+            f"{{{EBUTTP}}}sequenceNumber": document.sequence_number,
+            f"{{{TTP}}}clockMode": document.clock_mode,
+            f"{{{TTP}}}timeBase": document.time_base,
+            f"{{{TTP}}}frameRate": None if rate is None else rate.numerator,
+            f"{{{TTP}}}frameRateMultiplier": _multiplier(rate),
+            f"{{{TTP}}}tickRate": document.tick_rate,
+        }
+        self._attributes(root, values, document.attributes)
+        self._head(root, document.head)
+        self._body(root, document.body)
+        return root
+
+    def paragraph(self, paragraph: Paragraph) -> Element:
+        element = self._common(Element(self._name(f"{{{TT}}}p")), paragraph)
+        self._content(element, paragraph.content)
+        return element
+
+    def finish(self, root: Element) -> str:
+        """The XML of an element, with the prefixes declared that were used."""
+        for namespace, prefix in sorted(self.used.items(), key=lambda item: item[1]):
+            if namespace != XML:
+                root.set(f"xmlns:{prefix}", namespace)
+        text: str = tostring(root, encoding="unicode")
+        return text
+
+    def _name(self, name: str) -> str:
+        namespace, _, local = name.rpartition("}")
+        namespace = namespace.lstrip("{")
+        if not namespace:
+            return local
+        prefix = self.used.setdefault(namespace, PREFIXES.get(namespace, f"ns{len(self.used)}"))
+        return f"{prefix}:{local}"
+
+    def _attributes(self, element: Element, values: Mapping[str, object], others: Mapping[str, str]) -> None:
+        for name, value in (*values.items(), *others.items()):
+            if value is not None:
+                element.set(self._name(name), str(value))
+
+    def _add(self, parent: Element, name: str, namespace: str = TT) -> Element:
+        return SubElement(parent, self._name(f"{{{namespace}}}{name}"))
+
+    def _common(self, element: Element, source: Body | Div | Paragraph | Span) -> Element:
+        values = {
+            f"{{{XML}}}id": source.id,
+            f"{{{XML}}}lang": source.lang,
+            "style": source.style,
+            "region": source.region,
+            "begin": source.begin,
+            "end": source.end,
+            "dur": source.duration,
+        }
+        self._attributes(element, values, source.attributes)
+        return element
+
+    def _head(self, root: Element, head: Head) -> None:
+        element = self._add(root, "head")
+        if head.metadata is not None:
+            self._metadata(self._add(element, "metadata"), head.metadata)
+        if head.styling is not None:
+            styling = self._add(element, "styling")
+            self._attributes(styling, {f"{{{XML}}}lang": head.styling.lang}, {})
+            for style in head.styling.styles:
+                self._attributes(self._add(styling, "style"), {f"{{{XML}}}id": style.id}, style.attributes)
+        if head.layout is not None:
+            layout = self._add(element, "layout")
+            self._attributes(layout, {f"{{{XML}}}lang": head.layout.lang}, {})
+            for region in head.layout.regions:
+                values = {f"{{{XML}}}id": region.id, "style": region.style}
+                self._attributes(self._add(layout, "region"), values, region.attributes)
+
+    def _metadata(self, parent: Element, metadata: Metadata) -> None:
+        if metadata.title is not None:
+            title = self._add(parent, "title", TTM)
+            self._attributes(title, {f"{{{XML}}}id": metadata.title.id, f"{{{XML}}}lang": metadata.title.lang}, {})
+            title.text = metadata.title.content
+        for name in ("desc", "copyright", "agent", "actor"):
+            text: str | None = getattr(metadata, name)
+            if text is not None:
+                self._add(parent, name, TTM).text = text
+
+    def _body(self, root: Element, body: Body) -> None:
+        element = self._common(self._add(root, "body"), body)
+        for div in body.divs:
+            self._div(element, div)
+
+    def _div(self, parent: Element, div: Div) -> None:
+        element = self._common(self._add(parent, "div"), div)
+        for paragraph in div.paragraphs:
+            element.append(self.paragraph(paragraph))
+        for inner in div.divs:
+            self._div(element, inner)
+
+    def _content(self, element: Element, content: tuple[Content, ...]) -> None:
+        last: Element | None = None
+        for part in content:
+            if isinstance(part, str):
+                if last is None:
+                    element.text = (element.text or "") + part
+                else:
+                    last.tail = (last.tail or "") + part
+            elif isinstance(part, Break):
+                last = self._add(element, "br")
+            else:
+                last = self._common(self._add(element, "span"), part)
+                self._content(last, part.content)
+
+
+def _multiplier(rate: Fraction | None) -> str | None:
+    return None if rate is None or rate.denominator == 1 else f"1 {rate.denominator}"

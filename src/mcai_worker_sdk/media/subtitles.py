@@ -1,0 +1,184 @@
+"""Subtitles as cues, whatever codec carries them."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mcai_worker_sdk.media.ebu_tt import EbuTtDocument, paragraph_to_xml, parse_ebu_tt, timed_texts
+
+__all__ = ["CUE_CODECS", "Cue", "cues_from_packet", "cues_from_ttml"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One subtitle."""
+
+    start_seconds: float
+    """When it appears."""
+    end_seconds: float | None
+    """When it disappears; ``None`` when the source does not say."""
+    text: str
+    """What is read: without tags, entities resolved, lines separated by newlines."""
+    raw: str
+    """The text as the source has it, with its tags."""
+
+
+def cues_from_packet(
+    codec_name: str | None, data: bytes, start_seconds: float | None, duration_seconds: float | None
+) -> list[Cue]:
+    """
+    The cues of one packet of a subtitle stream.
+
+    Args:
+        codec_name: FFmpeg's name of the codec (``subrip``, ``webvtt``, ``mov_text``, ``ass``, ``ttml``, ...); ``None``
+            where FFmpeg has none, as for TTML in MP4.
+        data: The packet's payload.
+        start_seconds: Its presentation time; ``None`` counts as 0.
+        duration_seconds: How long it is shown; ``None`` or 0 when the packet does not say.
+
+    Returns:
+        The cues; empty for an empty packet, which clears the screen. TTML packets hold any number, others at most one.
+
+    Raises:
+        MediaSourceError: A TTML document cannot be read.
+        ValueError: The codec is none of :data:`CUE_CODECS`.
+    """
+    start = start_seconds or 0.0
+    end = start + duration_seconds if duration_seconds else None
+    if codec_name in _TTML_CODECS or (codec_name is None and _is_xml(data)):
+        return _cues_of_sample(data, start, end)
+    read = _READERS.get(codec_name or "")
+    if read is None:
+        raise ValueError(f"The subtitle codec is {codec_name!r}; expected one of {', '.join(sorted(CUE_CODECS))}.")
+    raw, text = read(data)
+    return [Cue(start, end, text, raw)] if text else []
+
+
+def cues_from_ttml(document: bytes | EbuTtDocument) -> list[Cue]:
+    """
+    The cues of a whole TTML or EBU-TT document, in its order, at the times it gives.
+
+    Raises:
+        MediaSourceError: The document cannot be read.
+    """
+    parsed = document if isinstance(document, EbuTtDocument) else parse_ebu_tt(document)
+    return [
+        Cue(timed.start_seconds, timed.end_seconds, timed.text, paragraph_to_xml(timed.paragraph))
+        for timed in timed_texts(parsed)
+    ]
+
+
+def _cues_of_sample(data: bytes, start: float, end: float | None) -> list[Cue]:
+    """
+    The cues of one TTML sample of a track, cut to the sample.
+
+    Times of the document are those of the track (ISO/IEC 14496-30). Where none of them falls into the sample, the
+    document counts from the sample's begin, as some packagers write it.
+    """
+    if not data.strip():
+        return []
+    cues = cues_from_ttml(data)
+    if end is None:
+        return cues
+    if not any(_overlaps(cue, start, end) for cue in cues):
+        cues = [
+            Cue(
+                cue.start_seconds + start,
+                None if cue.end_seconds is None else cue.end_seconds + start,
+                cue.text,
+                cue.raw,
+            )
+            for cue in cues
+        ]
+    return [
+        Cue(
+            max(start, cue.start_seconds),
+            min(end, end if cue.end_seconds is None else cue.end_seconds),
+            cue.text,
+            cue.raw,
+        )
+        for cue in cues
+        if _overlaps(cue, start, end)
+    ]
+
+
+def _overlaps(cue: Cue, start: float, end: float) -> bool:
+    return cue.start_seconds < end and (cue.end_seconds is None or cue.end_seconds > start)
+
+
+def _is_xml(data: bytes) -> bool:
+    return data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+_BREAKS = re.compile(r"\r\n?|\x00")
+_SUBRIP_TAG = re.compile(r"</?(?:b|i|u|s|font)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_WEBVTT_TAG = re.compile(r"<[^<>]*>")
+_OVERRIDE = re.compile(r"\{\\[^{}]*\}|\{\}")
+_ASS_BLOCK = re.compile(r"\{([^{}]*)\}")
+_ASS_DRAWING = re.compile(r"\\p(\d+)")
+_ASS_FIELDS_BEFORE_TEXT = 8
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8-sig", errors="replace").strip("\x00")
+
+
+def _tidy(text: str) -> str:
+    return _BREAKS.sub("\n", text).strip()
+
+
+def _subrip(data: bytes) -> tuple[str, str]:
+    raw = _decoded(data)
+    return raw, _tidy(_SUBRIP_TAG.sub("", _OVERRIDE.sub("", raw)))
+
+
+def _webvtt(data: bytes) -> tuple[str, str]:
+    raw = _decoded(data)
+    return raw, _tidy(html.unescape(_WEBVTT_TAG.sub("", raw)))
+
+
+def _mov_text(data: bytes) -> tuple[str, str]:
+    """Two bytes of length, the text in UTF-8 or, with a byte order mark, UTF-16; boxes with its styles follow."""
+    body = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    raw = body.decode("utf-16", errors="replace") if body[:2] in (b"\xfe\xff", b"\xff\xfe") else _decoded(body)
+    return raw, _tidy(raw)
+
+
+def _ass(data: bytes) -> tuple[str, str]:
+    """``ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text``: the form FFmpeg and Matroska carry."""
+    fields = _decoded(data).split(",", _ASS_FIELDS_BEFORE_TEXT)
+    raw = fields[-1]
+    is_drawing = False
+    shown = []
+    # Odd parts are the blocks of override tags between the texts.
+    for index, part in enumerate(_ASS_BLOCK.split(raw)):
+        if index % 2:
+            for scale in _ASS_DRAWING.findall(part):
+                is_drawing = scale != "0"
+        elif not is_drawing:
+            shown.append(part)
+    text = "".join(shown).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
+    return raw, _tidy(text)
+
+
+def _plain(data: bytes) -> tuple[str, str]:
+    raw = _decoded(data)
+    return raw, _tidy(raw)
+
+
+_TTML_CODECS = frozenset({"ttml", "stpp", "dfxp"})
+_READERS: dict[str, Callable[[bytes], tuple[str, str]]] = {
+    "subrip": _subrip,
+    "srt": _subrip,
+    "webvtt": _webvtt,
+    "mov_text": _mov_text,
+    "ass": _ass,
+    "ssa": _ass,
+    "text": _plain,
+}
+
+#: FFmpeg's names of the codecs :func:`cues_from_packet` reads. Others carry pictures.
+CUE_CODECS = frozenset(_READERS) | _TTML_CODECS
