@@ -257,6 +257,42 @@ def _subtitled(files: MediaFiles, path: Path) -> None:
     )
 
 
+def _text_file(files: MediaFiles, path: Path) -> None:
+    text = files.folder / "text.srt"
+    text.write_text(SUBTITLES)
+    ffmpeg("-i", str(text), str(path))
+
+
+def _stpp(files: MediaFiles, path: Path) -> None:
+    text = files.folder / "text.srt"
+    text.write_text(SUBTITLES)
+    ffmpeg(
+        "-i", str(files("h264_bframes.mp4")), "-i", str(text), "-map", "0:v", "-map", "1", "-c:v", "copy",
+        "-c:s", "ttml", "-f", "mp4", str(path),
+    )  # fmt: skip
+
+
+def _klv(files: MediaFiles, path: Path) -> None:
+    """A transport stream with a data stream, made by PyAV: ffmpeg cannot mux arbitrary bytes."""
+    import av
+
+    with av.open(str(files("h264.ts"))) as source, av.open(str(path), "w", format="mpegts") as target:
+        video = source.streams.video[0]
+        out_video = target.add_stream_from_template(video)
+        out_data = target.add_data_stream("klv")
+        for count, packet in enumerate(source.demux(video)):
+            if packet.dts is None:
+                continue
+            packet.stream = out_video
+            target.mux(packet)
+            if count % 25 == 0:
+                data = av.Packet(b"KLV number %d" % (count // 25))
+                data.stream = out_data
+                data.time_base = packet.time_base
+                data.pts = data.dts = packet.dts
+                target.mux(data)
+
+
 def _truncated(name: str, part: float) -> Callable[[MediaFiles, Path], None]:
     def make(files: MediaFiles, path: Path) -> None:
         data = files(name).read_bytes()
@@ -295,6 +331,12 @@ DERIVED: dict[str, Callable[[MediaFiles, Path], None]] = {
     "subtitled.mkv": _subtitled,
     "subtitled.mp4": _subtitled,
     "faststart.mp4": _faststart,
+    "text.srt": _text_file,
+    "text.vtt": _text_file,
+    "text.ass": _text_file,
+    "text.ttml": _text_file,
+    "stpp.mp4": _stpp,
+    "klv.ts": _klv,
     "changing.ts": _changing,
     "truncated.mp4": _truncated("faststart.mp4", 0.6),
     "truncated.ts": _truncated("h264.ts", 0.601),

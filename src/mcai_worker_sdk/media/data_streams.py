@@ -4,48 +4,99 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcai_worker_sdk.errors import MediaError
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data import DataPacket
+from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
+from mcai_worker_sdk.media.format_context import StreamDescriptor
 from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.results import is_xml_document
+from mcai_worker_sdk.media.subtitles import CUE_CODECS, Cue, cues_from_packet
 
 __all__ = ["DataDecoder"]
 
+#: What a cue, a packet or a document is taken to need in memory; exact enough to bound a queue.
+_ITEM_BYTES = 4096
+
 
 class DataDecoder:
-    """Turn packets of one data stream into :class:`DataPacket` objects inside the range."""
+    """
+    Turn packets of one subtitle or data stream into what the worker gets.
 
-    def __init__(self, stream: Any, time_range: TimeRange, report: DamageReport) -> None:
+    - TTML documents, for a worker with ``process_ebu_ttml_live``: :class:`EbuTtDocument` objects.
+    - Packets of a subtitle stream whose codec carries text: :class:`Cue` objects whose begin lies inside the range.
+    - All others (KLV, bitmap subtitles, ...): :class:`DataPacket` objects whose time stamp lies inside the range.
+    """
+
+    is_sparse = True
+
+    def __init__(
+        self,
+        stream: Any,
+        descriptor: StreamDescriptor,
+        time_range: TimeRange,
+        report: DamageReport,
+        *,
+        wants_documents: bool,
+    ) -> None:
+        """
+        Args:
+            stream: PyAV's stream, or what stands for one.
+            descriptor: What the source says about it.
+            time_range: The part of the source to read.
+            report: Where damage is counted.
+            wants_documents: The worker takes TTML documents as such.
+        """
         self.stream_index: int = stream.index
-        self.is_video = False
         self.has_ended = False
         self._time_base = stream.time_base
+        self._range = time_range
         self._ticks = time_range.in_ticks(stream.time_base)
         self._report = report
+        self._wants_documents = wants_documents
+        self._codec_name = descriptor.codec_name
+        self._is_subtitle = descriptor.kind == "AVMEDIA_TYPE_SUBTITLE"
+        self._last_seconds: float | None = None
 
     def decode(self, packet: Any) -> list[Any]:
-        """The packet's content, when it lies inside the range."""
+        """What the packet holds, as far as it lies inside the range."""
         if self.has_ended or not packet.size:
             return []
         self._report.corrupt_packets += bool(packet.is_corrupt)
         if self._ticks.is_after(packet.pts):
             self.has_ended = True
             return []
-        if self._ticks.is_before(packet.pts):
+        pts = packet.pts
+        seconds = None if pts is None or not self._time_base else float(pts * self._time_base)
+        self._last_seconds = seconds
+        data = bytes(packet)
+        try:
+            return self._items(packet, data, seconds)
+        except MediaError:
+            self._report.corrupt_packets += 1
             return []
-        return self._items(packet)
 
     def size_bytes(self, frames: list[Any]) -> int:
-        """Memory the items hold, in bytes."""
-        return sum(len(item.data) for item in frames)
+        """Memory the items hold, in bytes; roughly."""
+        return _ITEM_BYTES * len(frames)
 
     def time_seconds(self, frames: list[Any]) -> float | None:
-        """Presentation time of the last of these items in seconds."""
-        return frames[-1].time_seconds if frames else None
+        """Presentation time of the last packet in seconds."""
+        return self._last_seconds if frames else None
 
     def judge_end(self, format_name: str, *, was_moved: bool) -> None:
         """Nothing: subtitles and data may pause for as long as they like."""
 
-    def _items(self, packet: Any) -> list[Any]:
-        pts = packet.pts
-        time_seconds = None if pts is None or not self._time_base else float(pts * self._time_base)
-        return [DataPacket(pts, time_seconds, bytes(packet))]
+    def _items(self, packet: Any, data: bytes, seconds: float | None) -> list[Any]:
+        if self._wants_documents and is_xml_document(data):
+            return [] if self._ticks.is_before(packet.pts) else [parse_ebu_tt(data)]
+        is_text = self._codec_name in CUE_CODECS or (self._codec_name is None and is_xml_document(data))
+        if self._is_subtitle and is_text:
+            duration = float(packet.duration * self._time_base) if packet.duration else None
+            cues = cues_from_packet(self._codec_name, data, seconds, duration)
+            return [cue for cue in cues if self._holds(cue)]
+        return [] if self._ticks.is_before(packet.pts) else [DataPacket(packet.pts, seconds, data)]
+
+    def _holds(self, cue: Cue) -> bool:
+        start, stop = self._range.start_seconds, self._range.stop_seconds
+        return (start is None or cue.start_seconds >= start) and (stop is None or cue.start_seconds < stop)

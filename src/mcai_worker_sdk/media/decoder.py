@@ -24,6 +24,8 @@ class FrameDecoder:
     Audio is decoded from the first packet, since its decoders carry state from frame to frame.
     """
 
+    is_sparse = False
+
     def __init__(self, stream: Any, time_range: TimeRange, report: DamageReport) -> None:
         self.stream_index: int = stream.index
         self.is_video: bool = stream.type == "video"

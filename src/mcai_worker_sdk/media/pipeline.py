@@ -48,7 +48,7 @@ CHUNK_BYTES = 2**20
 #: How often a wait for frames looks whether the job shall stop, in seconds.
 STOP_CHECK_SECONDS = 0.1
 #: How long closing waits for a thread, in seconds; a network read that hangs is left to its own time-out.
-JOIN_SECONDS = 5.0
+JOIN_SECONDS = 1.0
 
 
 class StreamDecoder(Protocol):
@@ -56,6 +56,9 @@ class StreamDecoder(Protocol):
 
     stream_index: int
     has_ended: bool
+    """True once something beyond the range was seen."""
+    is_sparse: bool
+    """True when the stream may pause for long, so that nothing beyond the range may ever come."""
 
     def decode(self, packet: Any) -> list[Any]:
         """What the packet completes; the empty packet at the end drains the decoder."""
@@ -188,12 +191,20 @@ class Pipeline:
         if frames:
             chunk.add(decoder.stream_index, frames, decoder.size_bytes(frames))
         if (decoder.has_ended or is_last) and decoder.stream_index in self._open_streams:
-            self._open_streams.discard(decoder.stream_index)
-            chunk.add(decoder.stream_index, [], 0).has_ended = True
+            self._end_stream(decoder, chunk)
         if chunk.frame_count >= self._chunk_frames or chunk.size_bytes >= CHUNK_BYTES:
             self._pass_on(chunk)
             return Chunk()
         return chunk
+
+    def _end_stream(self, decoder: StreamDecoder, chunk: Chunk) -> None:
+        self._open_streams.discard(decoder.stream_index)
+        chunk.add(decoder.stream_index, [], 0).has_ended = True
+        if decoder.has_ended and all(self._decoders[index].is_sparse for index in self._open_streams):
+            # Sound and pictures went beyond the range; packets of the rest lie between theirs.
+            for index in sorted(self._open_streams):
+                chunk.add(index, [], 0).has_ended = True
+            self._open_streams.clear()
 
     def _pass_on(self, chunk: Chunk) -> None:
         for segment in chunk.segments:
@@ -204,12 +215,11 @@ class Pipeline:
 
     def _drain(self, chunk: Chunk) -> Chunk:
         """Take from the decoders what they hold after the source broke off."""
-        for index in self._decoders:
+        for index in sorted(self._decoders):
             if index in self._open_streams:
                 stream = self._source.container.streams[index]
-                if stream.codec_context is None:
-                    self._open_streams.discard(index)
-                    chunk.add(index, [], 0).has_ended = True
+                if self._decoders[index].is_sparse:
+                    self._end_stream(self._decoders[index], chunk)
                     continue
                 packet = av.Packet()
                 packet.stream = stream

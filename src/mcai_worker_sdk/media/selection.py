@@ -46,7 +46,9 @@ class Selection:
         return sorted(decoder.stream_index for decoder in self.decoders)
 
 
-def select_streams(source: MediaSource, descriptors: object, time_range: TimeRange, report: DamageReport) -> Selection:
+def select_streams(
+    source: MediaSource, descriptors: object, time_range: TimeRange, report: DamageReport, *, wants_documents: bool
+) -> Selection:
     """
     Check what ``init_process`` returned and set up what it asks for.
 
@@ -56,6 +58,7 @@ def select_streams(source: MediaSource, descriptors: object, time_range: TimeRan
             job then completes without calling ``process_frames``.
         time_range: The part of the source to read.
         report: Where decoders count damage.
+        wants_documents: The worker takes TTML documents as such, not as cues or packets.
 
     Raises:
         MediaFilterError: It is no such list, names a stream that is not there, of another kind, or twice, or a filter
@@ -66,7 +69,8 @@ def select_streams(source: MediaSource, descriptors: object, time_range: TimeRan
         stream: Any = source.container.streams[descriptor.index]
         if isinstance(descriptor, DataStreamDescriptor):
             selection.data_indexes.add(descriptor.index)
-            selection.decoders.append(DataDecoder(stream, time_range, report))
+            facts = source.context.streams[descriptor.index]
+            selection.decoders.append(DataDecoder(stream, facts, time_range, report, wants_documents=wants_documents))
             continue
         if stream.codec_context is None:
             raise MediaFilterError(

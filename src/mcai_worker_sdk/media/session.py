@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +13,7 @@ from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import JobError, ParameterError
 from mcai_worker_sdk.media.batches import Batches, read_batch_size
 from mcai_worker_sdk.media.damage import DamageReport
+from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
 from mcai_worker_sdk.media.field_order import is_top_field_first
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.frame import Frame
@@ -128,7 +130,13 @@ class MediaSession:
         context = self._source.context
         descriptors = self._worker.init_process(context, self._parameters)
         self._must_end_worker = True
-        self._selection = select_streams(self._source, descriptors, time_range, self._report)
+        self._selection = select_streams(
+            self._source,
+            descriptors,
+            time_range,
+            self._report,
+            wants_documents=hasattr(self._worker, "process_ebu_ttml_live"),
+        )
         self._meter = ProgressionMeter(
             context, self._selection.stream_indexes, time_range, self._channel.publish_job_progression
         )
@@ -204,7 +212,7 @@ class MediaSession:
         assert self._meter is not None
         assert self._selection is not None
         frames = segment.frames
-        if segment.stream_index not in self._selection.data_indexes:
+        if segment.stream_index not in self._data_indexes():
             is_video = segment.stream_index in self._selection.video_indexes
             frames = [Frame(frame, is_video=is_video, top_field_first=is_top_field_first) for frame in frames]
         segment.frames = []
@@ -212,14 +220,27 @@ class MediaSession:
             if self._channel.is_stopped():
                 return
             self._process_batch(segment.stream_index, batch)
+            del batch
         if segment.time_seconds is not None:
             self._meter.reach(segment.time_seconds)
 
     def _process_batch(self, stream_index: int, batch: list[Any]) -> None:
+        # A data stream may carry TTML documents among other packets: each kind goes to its own method.
+        if stream_index in self._data_indexes():
+            for is_document, run in itertools.groupby(batch, lambda item: isinstance(item, EbuTtDocument)):
+                method = "process_ebu_ttml_live" if is_document else "process_frames"
+                self._call_worker(getattr(self._worker, method), stream_index, list(run))
+        else:
+            self._call_worker(self._worker.process_frames, stream_index, batch)
+
+    def _call_worker(self, process: Callable[[str, int, list[Any]], Any], stream_index: int, batch: list[Any]) -> None:
         assert self._writer is not None
         with self._worker_calls:
-            result = self._worker.process_frames(str(self._job_id), stream_index, batch)
+            result = process(str(self._job_id), stream_index, batch)
         self._writer.write(result)
+
+    def _data_indexes(self) -> set[int]:
+        return self._selection.data_indexes if self._selection is not None else set()
 
     def _judge_source(self) -> None:
         if self._report.early_end is None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.results import is_xml_document
 from mcai_worker_sdk.media.urls import is_network_url, local_path
@@ -104,7 +105,12 @@ class DocumentSource:
 
 
 def open_document_source(url: str) -> DocumentSource | None:
-    """The source of a local TTML file; ``None`` when the address is something else."""
+    """
+    The source of a local TTML file; ``None`` when the address is something else.
+
+    Raises:
+        MediaSourceError: The file begins like TTML and cannot be read.
+    """
     if is_network_url(url):
         return None
     path = Path(local_path(url))
@@ -113,6 +119,8 @@ def open_document_source(url: str) -> DocumentSource | None:
             head = file.read(_HEAD_BYTES)
             if not is_xml_document(head) or b"tt" not in head or path.stat().st_size > _MAX_BYTES:
                 return None
-            return DocumentSource(head + file.read())
+            data = head + file.read()
     except OSError:
         return None
+    parse_ebu_tt(data)
+    return DocumentSource(data)

@@ -1,0 +1,77 @@
+"""Subtitle streams as cues, other data as packets, TTML documents for those who want them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcai_worker_sdk.errors import MediaSourceError
+from mcai_worker_sdk.media import DataPacket
+from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
+from mcai_worker_sdk.media.subtitles import Cue
+from tests.media.support import NotingWorker, run_job
+
+CUES = [(0.5, 1.5, "First"), (2.0, 3.5, "Second line\nthird")]
+
+
+@pytest.mark.parametrize(
+    "name", ["subtitled.mkv", "subtitled.mp4", "text.srt", "text.vtt", "text.ass", "text.ttml", "stpp.mp4"]
+)
+def test_a_subtitle_stream_gives_cues(media_files, tmp_path, name):
+    worker = NotingWorker("SUBTITLE")
+    outcome = run_job(worker, media_files(name), tmp_path)
+    (cues,) = worker.frames.values()
+    assert all(isinstance(cue, Cue) for cue in cues)
+    # Matroska's time stamps begin at the first packet of the file, which here is 21 ms of encoder delay.
+    assert [
+        (pytest.approx(cue.start_seconds, abs=0.03), pytest.approx(cue.end_seconds, abs=0.03), cue.text) for cue in cues
+    ] == CUES
+    assert outcome.progressions[-1] == 100
+
+
+@pytest.mark.parametrize("name", ["subtitled.mp4", "text.ttml"])
+def test_a_range_holds_the_cues_that_begin_in_it(media_files, tmp_path, name):
+    worker = NotingWorker("SUBTITLE")
+    run_job(worker, media_files(name), tmp_path, sdk_start_index=1000, sdk_stop_index=3000)
+    (cues,) = worker.frames.values()
+    assert [cue.start_seconds for cue in cues] == [2.0]
+
+
+def test_subtitles_beside_pictures_end_with_the_range(media_files, tmp_path):
+    worker = NotingWorker("VIDEO SUBTITLE")
+    run_job(worker, media_files("subtitled.mkv"), tmp_path, sdk_stop_index=1000, batch_size=100)
+    assert {index: len(items) for index, items in worker.frames.items()} == {0: 25, 2: 1}
+
+
+def test_a_data_stream_gives_packets(media_files, tmp_path):
+    worker = NotingWorker("DATA")
+    run_job(worker, media_files("klv.ts"), tmp_path)
+    (packets,) = worker.frames.values()
+    assert [packet.data for packet in packets] == [b"KLV number %d" % number for number in range(4)]
+    assert all(isinstance(packet, DataPacket) for packet in packets)
+    assert [later.pts - packets[0].pts for later in packets] == [0, 90000, 180000, 270000]
+    assert packets[1].time_seconds == pytest.approx(packets[1].pts / 90000)
+    assert worker.context.streams[1].kind == "AVMEDIA_TYPE_DATA"
+
+
+class LiveWorker(NotingWorker):
+    def process_ebu_ttml_live(self, job_id, stream_index, frames):
+        assert job_id == "7"
+        self.frames.setdefault(stream_index, []).extend(frames)
+        return '<tt xmlns="http://www.w3.org/ns/ttml"/>'
+
+
+@pytest.mark.parametrize("name", ["stpp.mp4", "text.ttml"])
+def test_ttml_documents_go_to_the_method_for_them(media_files, tmp_path, name):
+    worker = LiveWorker("SUBTITLE")
+    outcome = run_job(worker, media_files(name), tmp_path)
+    (documents,) = worker.frames.values()
+    assert worker.calls == []
+    assert all(isinstance(document, EbuTtDocument) for document in documents)
+    assert outcome.destination.read_text() == '<tt xmlns="http://www.w3.org/ns/ttml"/>\n' * len(documents)
+
+
+def test_a_broken_ttml_file_cannot_be_opened(tmp_path):
+    path = tmp_path / "broken.ttml"
+    path.write_text('<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body></tt>')
+    with pytest.raises(MediaSourceError):
+        run_job(NotingWorker("SUBTITLE"), path, tmp_path)
