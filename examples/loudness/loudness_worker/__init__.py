@@ -1,0 +1,1 @@
+"""A worker for Media Cloud AI."""
