@@ -5,12 +5,13 @@ import random
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
 from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.media.live import LiveSource, open_live_source
 from mcai_worker_sdk.media.srt import SrtConnection, open_connection, parse_srt_url
 
 _T = TypeVar("_T")
@@ -157,3 +158,26 @@ class LossyRelay:
             receiver = caller if sender == self._target else self._target
             if receiver is not None:
                 self._socket.sendto(datagram, receiver)
+
+
+@contextmanager
+def open_source_from(
+    url: str = "srt://:{port}", messages: Sequence[bytes] = (), *, leave: bool = False
+) -> Iterator[LiveSource]:
+    """A live source whose peer sends these messages, and then leaves or stays silent."""
+    port = free_port()
+    opening = InThread(lambda: open_live_source(url.format(port=port), channel=make_channel()))
+    peer = open_connection(parse_srt_url(f"srt://127.0.0.1:{port}"), make_channel())
+    assert peer is not None
+    try:
+        for message in messages:
+            peer.send(message)
+        if leave:
+            peer.drain()
+            peer.close()
+        source = opening.result()
+        assert isinstance(source, LiveSource)
+        yield source
+        source.close()
+    finally:
+        peer.close()

@@ -1,7 +1,6 @@
 """SRT connections between two real ends on loopback."""
 
 import socket
-from time import monotonic
 
 import pytest
 
@@ -193,11 +192,9 @@ def test_a_stop_ends_waiting_for_a_peer(url):
     opening.thread.join(0.3)
     assert opening.thread.is_alive()
 
-    stopped_at = monotonic()
     channel._request_stop()
 
-    assert opening.result() is None
-    assert monotonic() - stopped_at < 2
+    assert opening.result(timeout_seconds=2) is None
 
 
 def test_a_stop_ends_receiving():
