@@ -344,6 +344,7 @@ DERIVED: dict[str, Callable[[MediaFiles, Path], None]] = {
     "truncated.wav": _truncated("pcm_s16.wav", 0.6),
     "holed.ts": _holed("h264.ts"),
     "holed.mp4": _holed("faststart.mp4"),
+    "broken.png": _truncated("image.png", 0.3),
     "moov_missing.mp4": _truncated("h264_bframes.mp4", 0.6),
 }
 

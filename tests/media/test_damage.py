@@ -63,3 +63,15 @@ def test_a_range_before_the_cut_is_no_early_end(media_files, tmp_path):
 def test_a_file_without_its_index_cannot_be_opened(media_files, tmp_path):
     with pytest.raises(MediaSourceError, match="cannot be opened: Invalid data found"):
         run_job(NotingWorker(), media_files("moov_missing.mp4"), tmp_path)
+
+
+def test_a_stream_of_which_nothing_can_be_decoded_fails(media_files, tmp_path):
+    with pytest.raises(MediaSourceError, match="nothing of stream 0 can be decoded"):
+        run_job(NotingWorker("VIDEO"), media_files("broken.png"), tmp_path)
+
+
+def test_a_device_that_is_not_there_leaves_decoding_to_the_cpu(media_files, tmp_path, caplog):
+    worker = NotingWorker("VIDEO")
+    run_job(worker, media_files("h264_bframes.mp4"), tmp_path, options=MediaOptions(hwaccel="vaapi"))
+    assert len(worker.frames[0]) == 100
+    assert "No vaapi device can decode here" in caplog.text

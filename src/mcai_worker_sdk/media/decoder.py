@@ -41,6 +41,8 @@ class FrameDecoder:
         self._packet_count = 0
         self._last_packet: Any = None
         self._corrupt_number: int | None = None
+        self._refusal: Exception | None = None
+        self._has_decoded = False
         self._is_skipping = self.is_video and self._ticks.start is not None
         self._kept: list[Any] = []
         self._kept_group_starts: list[int] = []
@@ -87,6 +89,8 @@ class FrameDecoder:
     def judge_end(self, format_name: str, *, was_moved: bool) -> None:
         """Note in the report when the stream, read to its end, stops short of what its container declares."""
         if not self.has_ended:
+            if self._refusal is not None and not self._has_decoded:
+                self._report.early_end = f"nothing of stream {self.stream_index} can be decoded ({self._refusal})"
             if self._corrupt_number is not None and self._packet_count - self._corrupt_number <= _LAST_PACKETS:
                 self._report.early_end = f"the last packet of stream {self.stream_index} is incomplete"
             packet_count = None if was_moved else self._packet_count
@@ -97,9 +101,11 @@ class FrameDecoder:
             frames: list[Any] = self._codec.decode(packet)
         except av.error.EOFError:
             return []
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
             self._report.corrupt_packets += not packet.is_corrupt
+            self._refusal = error
             return []
+        self._has_decoded = self._has_decoded or bool(frames)
         return frames
 
     def _decode_kept(self, packet: Any) -> list[Any]:

@@ -258,9 +258,11 @@ def _declared_key(stream: Any) -> tuple[Any, ...] | None:
     """What the container says frames will be like; ``None`` when only the first frame can tell."""
     codec = stream.codec_context
     if stream.type == "video":
-        if not codec.width or not codec.height or codec.pix_fmt is None:
+        # What a device decodes arrives in another format than it declares; most often in this one.
+        pixel_format = "nv12" if codec.is_hwaccel else codec.pix_fmt
+        if not codec.width or not codec.height or pixel_format is None:
             return None
-        return (codec.width, codec.height, codec.pix_fmt, int(codec.colorspace), int(codec.color_range))
+        return (codec.width, codec.height, pixel_format, int(codec.colorspace), int(codec.color_range))
     if not codec.sample_rate or not codec.format or not codec.channels:
         return None
     return (codec.sample_rate, codec.format.name, _layout_name(codec.layout, codec.channels))

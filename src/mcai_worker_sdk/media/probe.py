@@ -39,7 +39,7 @@ def _describe(stream: Any, dump: DumpFacts) -> StreamDescriptor:
         facts = {
             "width": codec.width,
             "height": codec.height,
-            "pix_fmt": codec.pix_fmt,
+            "pix_fmt": None if codec.is_hwaccel else codec.pix_fmt,
         }
     elif stream.type == "audio" and codec is not None:
         facts = {

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.ranges import TimeRange
 
-__all__ = ["ProgressionMeter"]
+__all__ = ["ProgressionMeter", "ThroughputLog"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+#: How often a live job tells how many frames it has processed, in seconds.
+THROUGHPUT_PERIOD_SECONDS = 60.0
 
 _COMPLETE_PERCENT = 100
 
@@ -60,6 +67,27 @@ class ProgressionMeter:
         if percent > self._percent:
             self._percent = percent
             self._publish(percent)
+
+
+class ThroughputLog:
+    """Log now and then how many frames of a live source were processed, since it has no percents to report."""
+
+    def __init__(self, job_id: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job_id = job_id
+        self._clock = clock
+        self._since = clock()
+        self._frames = 0
+
+    def count(self, frames: int) -> None:
+        """Add processed frames; log when a period is over."""
+        self._frames += frames
+        now = self._clock()
+        elapsed = now - self._since
+        if elapsed >= THROUGHPUT_PERIOD_SECONDS:
+            _LOGGER.info(
+                "The live source gave %d frames in %.0f s", self._frames, elapsed, extra={"job_id": self._job_id}
+            )
+            self._since, self._frames = now, 0
 
 
 def _limits(

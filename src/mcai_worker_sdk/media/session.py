@@ -20,7 +20,7 @@ from mcai_worker_sdk.media.frame import Frame
 from mcai_worker_sdk.media.links import Segment
 from mcai_worker_sdk.media.opening import open_destination, open_source
 from mcai_worker_sdk.media.pipeline import Pipeline, read_failure
-from mcai_worker_sdk.media.progression import ProgressionMeter
+from mcai_worker_sdk.media.progression import ProgressionMeter, ThroughputLog
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.results import ResultWriter
 from mcai_worker_sdk.media.selection import Selection, select_streams
@@ -98,6 +98,7 @@ class MediaSession:
         self._writer: ResultWriter | None = None
         self._pipeline: Pipeline | None = None
         self._meter: ProgressionMeter | None = None
+        self._throughput: ThroughputLog | None = None
         self._selection: Selection | None = None
         self._batches: Batches | None = None
         self._destination = ""
@@ -140,6 +141,8 @@ class MediaSession:
         self._meter = ProgressionMeter(
             context, self._selection.stream_indexes, time_range, self._channel.publish_job_progression
         )
+        if self._source.is_live:
+            self._throughput = ThroughputLog(self._job_id)
         self._pipeline = Pipeline(
             self._source, self._selection.decoders, self._selection.chains, time_range, self._report
         )
@@ -221,6 +224,8 @@ class MediaSession:
                 return
             self._process_batch(segment.stream_index, batch)
             del batch
+        if self._throughput is not None:
+            self._throughput.count(len(frames))
         if segment.time_seconds is not None:
             self._meter.reach(segment.time_seconds)
 

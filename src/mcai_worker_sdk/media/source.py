@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 import av.error
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.urls import is_network_url, shown_url
 
 __all__ = ["FileSource", "MediaSource", "open_file_source"]
-
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
 
 #: How long a network source may take to open, and then to deliver the next bytes, in seconds.
 NETWORK_TIMEOUT_SECONDS = 30.0
@@ -107,19 +104,7 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> FileSource:
 
 
 def _open_container(url: str, hwaccel: str | None) -> InputContainer:
-    options: dict[str, Any] = {"mode": "r", "metadata_errors": "replace"}
-    if is_network_url(url):
-        options["timeout"] = NETWORK_TIMEOUT_SECONDS
-    if hwaccel is not None:
-        try:
-            return _opened(url, hwaccel=HWAccel(hwaccel, allow_software_fallback=True), **options)
-        except (RuntimeError, ValueError, NotImplementedError, av.error.ExternalError, av.error.UnknownError) as error:
-            if isinstance(error, av.error.InvalidDataError):
-                raise
-            _LOGGER.warning("No %s device can decode here (%s); the CPU decodes instead", hwaccel, error)
-    return _opened(url, **options)
-
-
-def _opened(url: str, **options: Any) -> InputContainer:
-    container: InputContainer = av.open(url, **options)
+    timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(url) else None
+    device = usable_hwaccel(hwaccel)
+    container: InputContainer = av.open(url, mode="r", metadata_errors="replace", timeout=timeout, hwaccel=device)
     return container
