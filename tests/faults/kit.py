@@ -8,15 +8,16 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
+from tests.support.proxy import TcpProxy
 from tests.support.rabbitmq import RabbitMqNode, VirtualHost, eventually
 from tests.support.tap import Tap
 from tests.support.workers import QUEUE, WorkerProcess, code_order
 
-__all__ = ["Scene", "parameter", "text_of"]
+__all__ = ["CuttingProxy", "Scene", "gone", "parameter", "text_of"]
 
 TERMINAL = ("job_completed", "job_error", "job_stopped")
 #: Until the test touches the file ``gate``: the job runs as long as the test wants it to.
@@ -156,3 +157,38 @@ def _is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+#: Class 60, method 80: what the worker sends for an order and the broker for a published message.
+BASIC_ACK = b"\x00\x3c\x00\x50"
+
+
+class CuttingProxy(TcpProxy):
+    """Cuts every connection, once, in the instant an acknowledgement passes; what it was in is not forwarded."""
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(target_port)
+        self._armed: str | None = None
+        self.has_cut = asyncio.Event()
+
+    def cut_at_acknowledgement(self, sender: Literal["worker", "broker"]) -> None:
+        """Wait for the next ``basic.ack`` that this side sends."""
+        self._armed = sender
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, both: tuple[asyncio.StreamWriter, ...]
+    ) -> None:
+        sender = "worker" if sink is both[1] else "broker"
+        read = source.read
+
+        async def watched(size: int = -1) -> bytes:
+            data = await read(size)
+            if self._armed == sender and BASIC_ACK in data:
+                self._armed = None
+                self.cut_once()
+                self.has_cut.set()
+                return b""
+            return data
+
+        source.read = watched  # type: ignore[method-assign]
+        await super()._pump(source, sink, both)

@@ -36,6 +36,7 @@ class BackendBlackList:
         self._on_event = on_event
         self._fetching: asyncio.Task[None] | None = None
         self._answered = asyncio.Event()
+        self._asked = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -45,7 +46,8 @@ class BackendBlackList:
             await asyncio.wait_for(self._answered.wait(), FIRST_FETCH_SECONDS)
 
     def fetch(self) -> None:
-        """Fetch the list, again and again until the backend answers. A fetch under way is enough."""
+        """Fetch the list now, and again and again until the backend answers."""
+        self._asked.set()
         if self._fetching is None or self._fetching.done():
             self._fetching = self._spawn(self._fetch_until_answered(), "mcai-black-list")
 
@@ -65,10 +67,14 @@ class BackendBlackList:
             await self._client.close()
 
     async def _fetch_until_answered(self) -> None:
-        while not await self._fetch():
+        while self._asked.is_set():
+            self._asked.clear()
+            answered = await self._fetch()
             self._answered.set()
-            await asyncio.sleep(RETRY_SECONDS)
-        self._answered.set()
+            if not answered:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._asked.wait(), RETRY_SECONDS)
+                self._asked.set()
 
     async def _fetch(self) -> bool:
         """Ask once; whether the backend answered."""
