@@ -6,8 +6,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from mcai_worker_sdk.media.arrays import audio_array, audio_planes, channel_arrays, plane_array, video_planes
 from mcai_worker_sdk.media.pixel_formats import pixel_format_number, sample_format_number
-from mcai_worker_sdk.media.plane_layout import PlaneLayout, plane_layouts
+from mcai_worker_sdk.media.plane_layout import plane_layouts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +21,6 @@ PLANE_COUNT = 8
 
 #: What ``data`` holds for a plane that is not there.
 _EMPTY = memoryview(b"")
-
-#: numpy's types of FFmpeg's sample formats, packed and planar alike, by the name without its ``p``.
-_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
 #: DLPack's number of the CPU, and of the first such device.
 _DLPACK_CPU = (1, 0)
@@ -191,7 +189,7 @@ class Frame:
         have more than 8 entries). Read-only views without a copy, but for pictures stored bottom-up.
         """
         if self._data is None:
-            planes = self._video_data() if self._is_video else self._audio_data()
+            planes = video_planes(self._av_frame) if self._is_video else audio_planes(self._av_frame)
             self._data = planes + [_EMPTY] * (PLANE_COUNT - len(planes))
         return self._data.copy()
 
@@ -207,14 +205,14 @@ class Frame:
             ValueError: The pixel format does not put its values on byte boundaries.
         """
         if not self._is_video:
-            return tuple(self._channel_arrays())
+            return tuple(channel_arrays(self._av_frame))
         layouts = plane_layouts(self._av_frame.format)
         if layouts is None:
             raise ValueError(
                 f"The pixel format of the frame is {self.format_name}; expected one whose values are whole bytes. "
                 "Add the filter format=rgb24 (or gray, yuv420p, ...) to the stream's descriptor."
             )
-        return tuple(self._plane_array(index, layout) for index, layout in enumerate(layouts))
+        return tuple(map(plane_array, self._av_frame.planes, self.data, layouts))
 
     def to_ndarray(self) -> np.ndarray[Any, Any]:
         """
@@ -230,10 +228,10 @@ class Frame:
             ValueError: numpy cannot express the pixel format.
         """
         if not self._is_video:
-            return self._audio_array()
+            return audio_array(self._av_frame)
         layouts = plane_layouts(self._av_frame.format)
         if layouts is not None and len(layouts) == 1:
-            return self._plane_array(0, layouts[0])
+            return plane_array(self._av_frame.planes[0], self.data[0], layouts[0])
         array: np.ndarray[Any, Any] = self._av_frame.to_ndarray()
         return array
 
@@ -285,61 +283,3 @@ class Frame:
     def _packet_facts(self) -> tuple[int, int]:
         facts = self._av_frame.opaque
         return facts if isinstance(facts, tuple) else (0, 0)
-
-    def _video_data(self) -> list[memoryview]:
-        return [
-            memoryview(plane).toreadonly() if plane.line_size >= 0 else _turned_upright(plane)
-            for plane in self._av_frame.planes
-        ]
-
-    def _audio_data(self) -> list[memoryview]:
-        av_frame = self._av_frame
-        sample_format = av_frame.format
-        size: int = av_frame.samples * sample_format.bytes
-        channels: int = av_frame.layout.nb_channels
-        if sample_format.is_planar:
-            return [memoryview(plane)[:size].toreadonly() for plane in av_frame.planes[:channels]]
-        return [memoryview(av_frame.planes[0])[: size * channels].toreadonly()]
-
-    def _channel_arrays(self) -> list[np.ndarray[Any, Any]]:
-        import numpy as np
-
-        sample_format = self._av_frame.format
-        dtype = np.dtype(_SAMPLE_TYPES[sample_format.name.removesuffix("p")])
-        planes = [np.frombuffer(plane, dtype=dtype) for plane in self._audio_data()]
-        return planes if sample_format.is_planar else list(planes[0].reshape(-1, self.channels).T)
-
-    def _audio_array(self) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        channels = self._channel_arrays()
-        if len(channels) == 1:
-            return channels[0][np.newaxis]
-        if not self._av_frame.format.is_planar:
-            array: np.ndarray[Any, Any] = np.ndarray(
-                (len(channels), channels[0].size),
-                dtype=channels[0].dtype,
-                buffer=self._audio_data()[0],
-                strides=(channels[0].itemsize, channels[0].strides[0]),
-            )
-            return array
-        return np.stack(channels)
-
-    def _plane_array(self, index: int, layout: PlaneLayout) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        plane = self._av_frame.planes[index]
-        pixel_bytes = layout.item_bytes * layout.values
-        shape: tuple[int, ...] = (plane.height, plane.width)
-        strides: tuple[int, ...] = (abs(plane.line_size), pixel_bytes)
-        if layout.values > 1:
-            shape, strides = (*shape, layout.values), (*strides, layout.item_bytes)
-        return np.ndarray(shape, dtype=layout.dtype, buffer=self.data[index], strides=strides)
-
-
-def _turned_upright(plane: Any) -> memoryview:
-    """Copy a plane that is stored bottom-up (``vflip``), so that its first line is the top one."""
-    line_size = abs(plane.line_size)
-    stored = memoryview(plane)
-    lines = range(len(stored) - line_size, -1, -line_size)
-    return memoryview(b"".join(stored[start : start + line_size] for start in lines))
