@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import av
 import av.error
-from av.codec.hwaccel import HWAccel
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError, MediaError, MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.logs import mask_secret
 from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.live_documents import DocumentContainer, document_context
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.results import encode_result, is_xml_document
@@ -24,7 +25,9 @@ __all__ = ["LiveResultWriter", "LiveSource", "is_live_url", "open_live_destinati
 _LOGGER = logging.getLogger("mcai_worker_sdk.media")
 
 #: URL schemes of sources that have no end of their own.
-LIVE_SCHEMES = frozenset({"srt", "udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpe", "mmsh", "mmst"})
+LIVE_SCHEMES = frozenset(
+    {"srt", "tcp", "udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpe", "mmsh", "mmst"}
+)
 #: How long a live URL that FFmpeg opens may take to open, and then to deliver the next bytes, in seconds.
 LIVE_TIMEOUT_SECONDS = 10.0
 
@@ -41,7 +44,7 @@ class LiveSource:
     Opened, read and closed in one thread; :meth:`interrupt` may be called from any.
 
     Args:
-        container: PyAV's container, or a :class:`DocumentContainer`, which is read the same way.
+        container: PyAV's container, or what is read the same way.
         context: What ``init_process`` is told.
         connection: The SRT connection it reads from, ``None`` when FFmpeg connected by itself.
     """
@@ -73,9 +76,31 @@ class LiveSource:
 
     def close(self) -> None:
         """Free the source; may be called again."""
-        if isinstance(self._container, av.container.InputContainer):
-            self._container.close()
+        self._container.close()
         self.interrupt()
+
+
+class _PeerContainer:
+    """A container FFmpeg reads from a peer: a connection that breaks is its end, and is logged."""
+
+    def __init__(self, container: Any, url: str) -> None:
+        self._container = container
+        self._url = url
+        self.streams = container.streams
+
+    def demux(self, *streams: Any) -> Iterator[Any]:
+        """PyAV's packets."""
+        try:
+            yield from self._container.demux(*streams)
+        except av.error.FFmpegError as error:
+            # Only some protocols have a word for the end; with the others the peer is just gone.
+            if not isinstance(error, OSError) or isinstance(error, TimeoutError):
+                raise
+            _LOGGER.warning("The connection of %s broke (%s); this is taken for its end", self._url, error.strerror)
+
+    def close(self) -> None:
+        """Free PyAV's container."""
+        self._container.close()
 
 
 class LiveResultWriter:
@@ -156,7 +181,7 @@ def open_live_source(url: str, *, channel: McaiChannel, hwaccel: str | None = No
         ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _source_error(url, error) from error
-    return LiveSource(container, probe(container))
+    return LiveSource(_PeerContainer(container, shown_url(url)), probe(container))
 
 
 def open_live_destination(url: str, *, channel: McaiChannel) -> LiveResultWriter | None:
@@ -230,20 +255,7 @@ def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hw
 
 
 def _open_av(file: str | SrtReader, hwaccel: str | None, **options: Any) -> Any:
-    return av.open(file, mode="r", metadata_errors="replace", hwaccel=_usable_hwaccel(hwaccel), **options)
-
-
-def _usable_hwaccel(hwaccel: str | None) -> HWAccel | None:
-    """The device, tried out first: what a live source has sent cannot be read again for a second attempt."""
-    if hwaccel is None:
-        return None
-    try:
-        device = HWAccel(hwaccel, allow_software_fallback=True)
-        device.create(av.Codec("h264", "r"))
-    except (av.error.FFmpegError, RuntimeError, ValueError, NotImplementedError) as error:
-        _LOGGER.warning("No %s device can decode here (%s); the CPU decodes instead", hwaccel, error)
-        return None
-    return device
+    return av.open(file, mode="r", metadata_errors="replace", hwaccel=usable_hwaccel(hwaccel), **options)
 
 
 def _source_error(url: str, error: Exception) -> MediaSourceError:

@@ -157,6 +157,9 @@ class DocumentContainer:
             started_at = now if started_at is None else started_at
             yield DocumentPacket(document, round((now - started_at) * 1000))
 
+    def close(self) -> None:
+        """Nothing: the connection is closed by whoever made it."""
+
 
 def document_context() -> FormatContext:
     """What ``init_process`` is told of a source of documents: one data stream."""
