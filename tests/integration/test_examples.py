@@ -63,6 +63,18 @@ def test_the_minimal_worker_runs_by_the_command_of_its_readme():
     ]
 
 
+def test_the_worker_that_the_readme_shows_runs_as_it_stands_there(tmp_path: Path):
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    code = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    (tmp_path / "worker.py").write_text(code)
+    (tmp_path / "pyproject.toml").write_text((MINIMAL / "pyproject.toml").read_text())
+
+    worker = run_worker(tmp_path, "worker.py", SOURCE_ORDERS=str(MINIMAL / "examples" / "source_order.json"))
+
+    assert worker.returncode == 0, worker.stderr
+    assert worker.stderr.count("Hello, Media Cloud AI!") == 4
+
+
 def test_the_minimal_worker_describes_itself():
     worker = run_worker(MINIMAL, "py_mcai_worker/worker.py", DESCRIBE="1")
 
