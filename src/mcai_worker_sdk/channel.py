@@ -35,6 +35,8 @@ class McaiChannel:
         """
         self._job_id = job_id
         self._report_progression = report_progression
+        # Held while a progression goes out, so that none can come after the end. Reentrant, for signal handlers.
+        self._lock = threading.RLock()
         self._stop_requested = threading.Event()
         self._stop_seen = False
         self._closed = False
@@ -56,9 +58,10 @@ class McaiChannel:
             ValueError: ``value`` is below 0, above 100 or not finite.
         """
         percent = _whole_percent(value)
-        if self._closed:
-            return False
-        self._report_progression(self._job_id, percent)
+        with self._lock:
+            if self._closed:
+                return False
+            self._report_progression(self._job_id, percent)
         return True
 
     def is_stopped(self) -> bool:
@@ -132,7 +135,8 @@ class McaiChannel:
         return self._stop_requested.wait(timeout_seconds)
 
     def _close(self) -> None:
-        self._closed = True
+        with self._lock:
+            self._closed = True
 
 
 def _whole_percent(value: object) -> int:

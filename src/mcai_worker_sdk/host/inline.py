@@ -11,7 +11,6 @@ from mcai_worker_sdk.host.base import JobUsage
 from mcai_worker_sdk.host.failures import describe_failure
 from mcai_worker_sdk.host.runner import Runner, WorkerSetup
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.logs import mask
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult
 
@@ -41,7 +40,7 @@ class InlineHost:
         try:
             self._runner.setup()
         except BaseException as error:  # noqa: BLE001 - SystemExit in setup() must be told like any other failure
-            self._on_event(ev.HostFailed(mask(describe_failure(error))))
+            self._on_event(ev.HostFailed(describe_failure(error)))
         else:
             self._on_event(ev.HostReady())
 

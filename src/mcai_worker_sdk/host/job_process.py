@@ -22,11 +22,14 @@ from typing import Any
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.failures import describe_failure
 from mcai_worker_sdk.host.runner import Runner, WorkerSetup
-from mcai_worker_sdk.logs import configure_relay, mask
+from mcai_worker_sdk.logs import configure_relay
 
-__all__ = ["ProcessPlan", "run_in_process", "serve"]
+__all__ = ["JOB_PROCESS_NAME", "ProcessPlan", "run_in_process", "serve"]
 
 _logger = logging.getLogger(__name__)
+
+#: What :mod:`multiprocessing` calls the job process; by it ``start()`` knows where it is.
+JOB_PROCESS_NAME = "mcai-job"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -58,6 +61,7 @@ def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: so
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job_link = link.JobLink(job_end)
+    os.register_at_fork(after_in_child=job_link.forget_forking_process)
 
     def relay(record: dict[str, Any]) -> None:
         job_link.send(link.Log(record))
@@ -85,7 +89,7 @@ def serve(setup: WorkerSetup, job_link: link.JobLink, on_orphaned: Callable[[], 
         runner.setup()
     except BaseException as error:
         _logger.exception("setup() of the worker failed.")
-        job_link.send(link.SetupFailed(mask(describe_failure(error))))
+        job_link.send(link.SetupFailed(describe_failure(error)))
         job_link.close()
         return
     job_link.send(link.Ready())
@@ -94,11 +98,9 @@ def serve(setup: WorkerSetup, job_link: link.JobLink, on_orphaned: Callable[[], 
         target=_listen, args=(job_link, runner, commands, on_orphaned), name="mcai-link", daemon=True
     )
     listener.start()
-    while not isinstance(command := commands.get(), link.Exit):
-        for report in _obey(runner, command):
-            if not job_link.send(report):
-                # Nobody reads it, or user code closed the link's descriptor; only the end of the process still tells.
-                on_orphaned()
+    going_on = True
+    while going_on:
+        going_on = _obey(runner, commands.get(), job_link, on_orphaned)
     job_link.close()
 
 
@@ -118,9 +120,14 @@ def _listen(
                 threading.Thread(
                     target=_update, args=(job_link, runner, command), name="mcai-update", daemon=True
                 ).start()
+            case link.Run() | link.Initialise():
+                runner.expect(command.job_id)
+                commands.put(command)
             case _:
                 exiting = isinstance(command, link.Exit)
                 commands.put(command)
+        # An order may hold megabytes; it is not kept until the next one comes.
+        del command
     if not exiting:
         on_orphaned()
         commands.put(link.Exit())
@@ -131,19 +138,25 @@ def _update(job_link: link.JobLink, runner: Runner, command: link.Update) -> Non
     job_link.send(link.Updated(command.job_id, refusal))
 
 
-def _obey(runner: Runner, command: link.Command) -> list[link.Report]:
+def _obey(runner: Runner, command: link.Command, job_link: link.JobLink, on_orphaned: Callable[[], None]) -> bool:
+    """Do what one command says and report it; False after the last one. Keeps neither order nor result."""
+    report: link.Report
     match command:
         case link.Run():
-            return [link.Ended(runner.run(command.job_id, link.order_parameters(command.parameters)))]
+            report = link.Ended(runner.run(command.job_id, link.order_parameters(command.parameters)))
         case link.Initialise():
             failure = runner.initialise(command.job_id, link.order_parameters(command.parameters))
-            return [link.Initialised(command.job_id) if failure is None else link.Ended(failure)]
+            report = link.Initialised(command.job_id) if failure is None else link.Ended(failure)
         case link.Start():
-            return [link.Ended(runner.start(command.job_id, link.order_parameters(command.parameters)))]
+            report = link.Ended(runner.start(command.job_id, link.order_parameters(command.parameters)))
         case link.Discard():
-            return [link.Ended(runner.discard(command.job_id))]
+            report = link.Ended(runner.discard(command.job_id))
         case _:
-            return []
+            return False
+    if not job_link.send(report):
+        # Nobody reads it, or user code closed the link's descriptor; only the end of the process still tells.
+        on_orphaned()
+    return True
 
 
 def _die_with_supervisor(supervisor_pid: int) -> None:

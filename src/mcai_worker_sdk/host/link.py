@@ -224,58 +224,83 @@ class FrameBuffer:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what the socket gave; yield the bodies of the frames that are whole now."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what the socket gave; return the bodies of the frames that are whole now."""
         self._bytes += data
+        bodies: list[bytes] = []
         start = 0
         while len(self._bytes) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._bytes, start)
             end = start + _LENGTH.size + length
             if len(self._bytes) < end:
                 break
-            yield bytes(self._bytes[start + _LENGTH.size : end])
+            bodies.append(bytes(self._bytes[start + _LENGTH.size : end]))
             start = end
         del self._bytes[:start]
+        return bodies
 
 
 class JobLink:
     """
-    The job process's end: blocking, usable from any thread.
+    The job process's end: usable from any thread, and from a copy of the process that user code forked.
 
-    A progression never waits for a supervisor that is slow: the newest one of a job replaces those that could not be
-    sent, and the last one is sent before anything else that follows.
+    A progression never waits, neither for a supervisor that is slow nor for a thread that waits for one: the newest
+    one of a job replaces those that could not be sent, and the last one is sent before anything else that follows.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._lock = threading.Lock()
-        self._waiting_progression: bytes | None = None
+        # Reentrant: a signal handler of user code may log, or report, while this thread holds it.
+        self._lock = threading.RLock()
+        # Any thread sets the newest, only a holder of the lock the sent: so none is lost, and none needs to wait.
+        self._newest_progression = self._sent_progression = b""
+        self._begun = b""
+        """What is left of a progression that the socket took in part: it goes before anything else."""
 
     def send(self, report: Report) -> bool:
         """Send a report, waiting for the supervisor if need be; False once the supervisor or the link is gone."""
         frame = encode(report)
         with self._lock:
-            waiting, self._waiting_progression = self._waiting_progression, None
+            waiting = self._take_waiting()
             try:
-                self._socket.sendall(frame if waiting is None else waiting + frame)
+                self._socket.sendall(waiting + frame)
             except OSError:
                 return False
+        self._send_waiting()
         return True
 
     def send_progression(self, job_id: int, progression: int) -> None:
         """Send a progression without waiting."""
-        frame = encode(Progressed(job_id, progression))
-        with self._lock:
+        self._newest_progression = encode(Progressed(job_id, progression))
+        self._send_waiting()
+
+    def forget_forking_process(self) -> None:
+        """Begin anew in a copy of the process: its lock may be held by a thread that was not copied."""
+        self._lock = threading.RLock()
+        self._sent_progression, self._begun = self._newest_progression, b""
+
+    def _send_waiting(self) -> None:
+        """Send the newest progression unless that means waiting. Who holds the lock comes here after giving it back."""
+        while self._newest_progression is not self._sent_progression and self._lock.acquire(blocking=False):
+            before = self._sent_progression, self._begun
             try:
-                sent = self._socket.send(frame, socket.MSG_DONTWAIT)
+                waiting = self._take_waiting()
+                self._begun = waiting[self._socket.send(waiting, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                self._waiting_progression = frame
+                # The next report, or the next progression, takes it along.
+                self._sent_progression, self._begun = before
                 return
             except OSError:
                 return
-            self._waiting_progression = None
-            if sent < len(frame):
-                self._socket.sendall(frame[sent:])
+            finally:
+                self._lock.release()
+
+    def _take_waiting(self) -> bytes:
+        """What has to be sent before anything else. Called with the lock held."""
+        newest = self._newest_progression
+        waiting = self._begun if newest is self._sent_progression else self._begun + newest
+        self._sent_progression, self._begun = newest, b""
+        return waiting
 
     def commands(self) -> Iterator[Command]:
         """Yield commands until the supervisor closes the link or dies."""
@@ -287,8 +312,8 @@ class JobLink:
                 return
             if not data:
                 return
-            for body in buffer.feed(data):
-                yield decode_command(body)
+            # Without a name for each: an order may hold megabytes, and this waits for the next one.
+            yield from map(decode_command, buffer.feed(data))
 
     def close(self) -> None:
         """Close the link; the supervisor sees its end."""

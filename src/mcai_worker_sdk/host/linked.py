@@ -24,8 +24,10 @@ class JobInHand:
     """The job the host runs or keeps prepared."""
 
     job_id: int
-    wall_started: float
-    cpu_started: float
+    entered: bool = False
+    """Whether its order was handed over. Until then it waits for ``setup``, and neither its time nor a death counts."""
+    wall_started: float = 0.0
+    cpu_started: float = 0.0
     verdict: JobResult | None = None
     """What the job ends in if the supervisor kills its process."""
 
@@ -52,12 +54,12 @@ class LinkedHost(abc.ABC):
 
     def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Run a job; ends in ``JobEnded``."""
-        self._begin(job_id)
+        self._job = JobInHand(job_id)
         self._send(link.Run(job_id, link.wire_parameters(parameters)))
 
     def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Prepare a job; ends in ``JobInitialised`` or ``JobEnded``."""
-        self._begin(job_id)
+        self._job = JobInHand(job_id)
         self._send(link.Initialise(job_id, link.wire_parameters(parameters)))
 
     def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
@@ -67,6 +69,8 @@ class LinkedHost(abc.ABC):
 
     def stop(self, job_id: int) -> None:
         """Let the job see ``is_stopped()``; end it from outside when it goes on past the stop grace."""
+        if self._end_waiting_job(JobResult(job_id, JobState.STOPPED)):
+            return
         self._send(link.Stop(job_id))
         grace = self._limits.stop_grace_seconds
         if grace is not None:
@@ -83,7 +87,7 @@ class LinkedHost(abc.ABC):
     def usage(self) -> JobUsage:
         """What the job in hand used so far."""
         job = self._job
-        if job is None:
+        if job is None or not job.entered:
             return JobUsage()
         return JobUsage(time.monotonic() - job.wall_started, max(0.0, self._cpu_seconds() - job.cpu_started))
 
@@ -99,10 +103,27 @@ class LinkedHost(abc.ABC):
         self._on_event(ev.HostFailed(message))
 
     def _send(self, command: link.Command) -> None:
+        job = self._job
         if self._ready and self._link is not None:
+            if job is not None and not job.entered:
+                self._enter(job)
             self._link.send(command)
-        else:
+        elif job is not None and not job.entered:
             self._waiting.append(command)
+        # Else the job's process is about to end, and there is nothing more to tell it.
+
+    def _enter(self, job: JobInHand) -> None:
+        job.entered = True
+        job.wall_started, job.cpu_started = time.monotonic(), self._cpu_seconds()
+        self._start_timeout(job.job_id)
+
+    def _end_waiting_job(self, result: JobResult) -> bool:
+        """End a job that still waits for ``setup``; False when the job has begun, or there is none."""
+        if self._job is None or self._job.entered:
+            return False
+        self._waiting.clear()
+        self._on_job_over(result)
+        return True
 
     def _take_report(self, report: link.Report) -> None:
         match report:
@@ -131,13 +152,12 @@ class LinkedHost(abc.ABC):
         self._on_event(ev.HostReady())
 
     def _job_ended(self, result: JobResult) -> None:
+        self._on_job_over(result)
+
+    def _on_job_over(self, result: JobResult) -> None:
         self._job = None
         self._cancel_timers()
         self._on_event(ev.JobEnded(result))
-
-    def _begin(self, job_id: int) -> None:
-        self._job = JobInHand(job_id, time.monotonic(), self._cpu_seconds())
-        self._start_timeout(job_id)
 
     def _start_timeout(self, job_id: int) -> None:
         timeout = self._limits.job_timeout_seconds

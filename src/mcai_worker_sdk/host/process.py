@@ -17,6 +17,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -24,9 +25,9 @@ import psutil
 
 from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import HostLimits
-from mcai_worker_sdk.host.death import OutOfMemoryCounter, describe_death
-from mcai_worker_sdk.host.job_process import ProcessPlan, run_in_process
+from mcai_worker_sdk.host.base import HostLimits, JobUsage
+from mcai_worker_sdk.host.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
+from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME, ProcessPlan, run_in_process
 from mcai_worker_sdk.host.linked import JobInHand, LinkedHost
 from mcai_worker_sdk.host.start_method import choose_start_method
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
@@ -61,10 +62,12 @@ class ProcessHost(LinkedHost):
         self._supervisor_end: socket.socket | None = None
         self._exit_watch: int | None = None
         self._leaving = False
-        self._replacing = False
+        self._was_ready = False
+        self._retired = False
         self._exit_timer: asyncio.TimerHandle | None = None
         self._jobs_done = 0
         self._out_of_memory = OutOfMemoryCounter()
+        self._peak_memory = PeakMemory()
         self._ended = asyncio.Event()
 
     def launch(self) -> None:
@@ -92,10 +95,12 @@ class ProcessHost(LinkedHost):
 
     def kill(self, verdict: JobResult, reason: str) -> None:
         """Kill the job process with all it started; its job ends in ``verdict``."""
-        if self._job is None or self._process is None:
+        if self._end_waiting_job(verdict) or self._job is None or self._process is None:
             return
         _logger.warning("The job process is killed: %s.", reason, extra={"job_id": self._job.job_id})
         self._job.verdict = verdict
+        # Its death may take a while to show; should this job end before, the next one must not go there.
+        self._ready = False
         self._kill_process()
 
     async def close(self) -> None:
@@ -123,45 +128,49 @@ class ProcessHost(LinkedHost):
         supervisor_end, job_end = link.socket_pair()
         context: Any = multiprocessing.get_context(method)
         inherited_end = supervisor_end if method == "fork" else None
-        process = context.Process(target=run_in_process, args=(self._plan, job_end, inherited_end), name="mcai-job")
+        arguments = (self._plan, job_end, inherited_end)
+        process = context.Process(target=run_in_process, args=arguments, name=JOB_PROCESS_NAME)
         try:
             process.start()
         except Exception as error:
             supervisor_end.close()
             raise HostError(
-                f"The job process cannot be started by {method}: {type(error).__name__}: {error}. The worker's script "
-                'must be importable: keep worker.start() under `if __name__ == "__main__":`, and attributes of the '
-                "worker that cannot be pickled in setup()."
+                f"The job process cannot be started by {method}: {type(error).__name__}: {error}. The worker "
+                "travels there by pickle: define its classes at the top of a module, and make in setup(), not in "
+                "__init__, what cannot be pickled (locks, open files, sessions)."
             ) from error
         finally:
             job_end.close()
         self._process, self._supervisor_end = process, supervisor_end
         self._cpu_clock = _process_cpu_clock(process.pid)
-        self._ready, self._jobs_done = False, 0
+        self._ready = self._was_ready = self._retired = False
+        self._jobs_done = 0
 
     def _process_ended(self) -> None:
         assert self._process is not None
         assert self._link is not None
         self._link.drain()
-        was_ready = self._ready
         # What user code started and left: the process's number, and so its group's, is free only once it is joined.
         self._kill_group(self._process.pid)
+        usage = self.usage()
         self._process.join()
         exit_code = self._process.exitcode or 0
+        self._peak_memory.process_ended()
         self._forget_process()
-        if not self._replacing:
-            # While it is replaced, a job in hand waits for the next process; it never was in this one.
-            self._blame_job(exit_code)
+        job = self._job
+        if job is not None and job.entered:
+            self._on_job_over(self._result_of_death(job, exit_code, usage))
+        elif self._was_ready and not (self._leaving or self._retired):
+            _logger.warning("%s A new one is started.", self._death(exit_code, Moment.BETWEEN_JOBS))
         if self._leaving:
             self._ended.set()
-        elif was_ready or self._replacing:
+        elif self._was_ready:
             self._respawn()
         else:
             self._ended.set()
-            self._on_event(ev.HostFailed(f"setup() did not come to its end. {self._death(exit_code)}"))
+            self._on_event(ev.HostFailed(self._death(exit_code, Moment.SETUP)))
 
     def _respawn(self) -> None:
-        self._replacing = False
         try:
             self._start_process("spawn")
         except HostError as error:
@@ -170,24 +179,21 @@ class ProcessHost(LinkedHost):
             return
         self.attach()
 
-    def _blame_job(self, exit_code: int) -> None:
-        job, self._job = self._job, None
-        self._cancel_timers()
-        if job is not None:
-            self._on_event(ev.JobEnded(self._result_of_death(job, exit_code)))
+    def _result_of_death(self, job: JobInHand, exit_code: int, usage: JobUsage) -> JobResult:
+        result = job.verdict
+        if result is None:
+            message = self._death(exit_code, Moment.JOB)
+            _logger.error("%s", message, extra={"job_id": job.job_id})
+            result = failed_result(job.job_id, message)
+        return replace(result, execution_duration_seconds=usage.wall_seconds, cpu_time_seconds=usage.cpu_seconds)
 
-    def _result_of_death(self, job: JobInHand, exit_code: int) -> JobResult:
-        wall_seconds = time.monotonic() - job.wall_started
-        if job.verdict is not None:
-            return JobResult(
-                job.job_id, job.verdict.state, (), job.verdict.parameters, execution_duration_seconds=wall_seconds
-            )
-        message = self._death(exit_code)
-        _logger.error("%s", message, extra={"job_id": job.job_id})
-        return failed_result(job.job_id, message, execution_duration_seconds=wall_seconds)
-
-    def _death(self, exit_code: int) -> str:
-        return describe_death(exit_code, out_of_memory=self._out_of_memory.raised())
+    def _death(self, exit_code: int, moment: Moment) -> str:
+        return describe_death(
+            exit_code,
+            moment,
+            out_of_memory=self._out_of_memory.raised(),
+            peak_memory=self._peak_memory.in_words(),
+        )
 
     def _kill_process(self) -> None:
         if self._process is None or self._process.pid is None:
@@ -221,6 +227,10 @@ class ProcessHost(LinkedHost):
 
     # Wear and usage
 
+    def _host_ready(self) -> None:
+        self._was_ready = True
+        super()._host_ready()
+
     def _setup_failed(self, message: str) -> None:
         self._leaving = True
         super()._setup_failed(message)
@@ -228,7 +238,7 @@ class ProcessHost(LinkedHost):
     def _job_ended(self, result: JobResult) -> None:
         self._jobs_done += 1
         if self._is_worn_out() and self._link is not None:
-            self._ready, self._replacing = False, True
+            self._ready, self._retired = False, True
             self._link.send(link.Exit())
             # Threads that user code left behind must not keep the old process for ever.
             self._exit_timer = asyncio.get_running_loop().call_later(EXIT_SECONDS, self._kill_process)

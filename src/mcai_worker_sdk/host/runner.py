@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.errors import JobError, WorkerSdkError
-from mcai_worker_sdk.host.failures import describe_failure
+from mcai_worker_sdk.host.failures import cut_message, describe_failure
 from mcai_worker_sdk.host.results import read_result
-from mcai_worker_sdk.logs import current_job, mask, mask_secret
+from mcai_worker_sdk.logs import current_job, mask_secret
 from mcai_worker_sdk.parameters import ParametersModel
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
@@ -196,6 +196,11 @@ class Runner:
             return JobResult(job_id, JobState.STOPPED)
         return self._end(job, JobResult(job_id, JobState.STOPPED))
 
+    def expect(self, job_id: int) -> None:
+        """An order for the job is on its way here: a stop that came before it was meant for an earlier run."""
+        with self._lock:
+            self._early_stops.discard(job_id)
+
     def stop(self, job_id: int) -> None:
         """Let the job see ``is_stopped()``; from any thread, also before the job began."""
         with self._lock:
@@ -213,13 +218,14 @@ class Runner:
             ``None`` when the worker took them, the reason when it did not.
         """
         job = self._job
-        if job is None or job.job_id != job_id or job.body is None:
+        body = job.body if job is not None and job.job_id == job_id else None
+        if body is None:
             return f"Job {job_id} is not running: the update is refused."
         try:
-            job.body.update(self._build_parameters(parameters)[0])
+            body.update(self._build_parameters(parameters)[0])
         except BaseException as error:
             _logger.warning("The update of the job failed.", exc_info=error, extra={"job_id": job_id})
-            return mask(describe_failure(error))
+            return describe_failure(error)
         return None
 
     def _begin(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobRun:
@@ -284,7 +290,8 @@ class Runner:
         for warning in content.warnings:
             _logger.warning(warning, extra={"job_id": job.job_id})
         if status is JobStatus.Error:
-            return failed_result(job.job_id, job.channel._chosen_error_message or "No message for this error in worker")
+            message = job.channel._chosen_error_message or "No message for this error in worker"
+            return failed_result(job.job_id, cut_message(message))
         state = JobState.COMPLETED if status is None else _STATE_OF_STATUS[status]
         return JobResult(job.job_id, state, content.destination_paths, content.parameters)
 
@@ -295,7 +302,7 @@ class Runner:
             _logger.error("The job failed: %s", error, extra={"job_id": job.job_id})
         else:
             _logger.error("The job failed.", exc_info=error, extra={"job_id": job.job_id})
-        return failed_result(job.job_id, mask(describe_failure(error)))
+        return failed_result(job.job_id, describe_failure(error))
 
     def _end(self, job: JobRun, result: JobResult) -> JobResult:
         job.channel._close()

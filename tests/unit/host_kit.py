@@ -1,0 +1,148 @@
+"""What the hosts' tests share: workers that do what an order says, and a driver that holds a host and its events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import mcai_worker_sdk as mcai
+from mcai_worker_sdk.host.base import Host
+from mcai_worker_sdk.host.runner import WorkerSetup
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobResult
+from mcai_worker_sdk.settings import Settings
+
+__all__ = ["CodeParameters", "CodeWorker", "HostDriver", "code", "drive", "setup_of"]
+
+
+class CodeParameters(mcai.WorkerParameters):
+    """The work, as Python statements."""
+
+    code: str = ""
+
+
+class CodeWorker:
+    """Runs the code of its order; ``update_process`` keeps what it is given."""
+
+    def __init__(self, setup_code: str = "") -> None:
+        self.setup_code = setup_code
+        self.updates: list[Any] = []
+
+    def setup(self) -> None:
+        exec(self.setup_code, {"self": self, "os": os, "time": time, "threading": threading})
+
+    def process(self, channel: mcai.McaiChannel, parameters: CodeParameters, job_id: int) -> Any:
+        names = {"self": self, "ch": channel, "p": parameters, "job_id": job_id, "ret": None, "mcai": mcai}
+        exec(parameters.code, {**globals(), **names}, names)
+        return names["ret"]
+
+    def update_process(self, parameters: CodeParameters) -> None:
+        if parameters.code == "refuse":
+            raise ValueError("not now")
+        self.updates.append(parameters.code)
+
+    def init_process(self, context: Any, parameters: Any) -> Any:
+        raise NotImplementedError
+
+    def process_frames(self, job_id: str, stream_index: int, frames: Any) -> Any:
+        raise NotImplementedError
+
+    def ending_process(self) -> None:
+        raise NotImplementedError
+
+
+def setup_of(
+    worker: Any, parameters_class: type = CodeParameters, environ: dict[str, str] | None = None
+) -> WorkerSetup:
+    """What a runner needs of a worker."""
+    return WorkerSetup(worker, parameters_class, Settings.load(environ or {}))
+
+
+def code(statements: str) -> tuple[OrderParameter, ...]:
+    """Parameters of an order for :class:`CodeWorker`."""
+    return (OrderParameter(id="code", type="string", value=statements),)
+
+
+class HostDriver:
+    """One host with its events, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[ev.Event] = []
+        self.host: Host
+        self.on_result: Callable[[JobResult], None] = lambda _result: None
+        """Called from within the host, as the supervisor never is."""
+        self._changed = asyncio.Event()
+
+    def on_event(self, event: ev.Event) -> None:
+        """Where the host reports to."""
+        self.events.append(event)
+        self._changed.set()
+        if isinstance(event, ev.JobEnded):
+            self.on_result(event.result)
+
+    async def until(self, condition: Callable[[], bool], timeout_seconds: float = 40.0) -> None:
+        """Wait until a condition holds; it is asked after each event."""
+        async with asyncio.timeout(timeout_seconds):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def ended(self, count: int = 1) -> JobResult:
+        """Wait for the result of the ``count``-th job."""
+        await self.until(lambda: len(self.results) >= count or self.failed is not None)
+        assert len(self.results) >= count, self.events
+        return self.results[count - 1]
+
+    async def ready(self, count: int = 1) -> None:
+        """Wait until ``setup`` has come to its end ``count`` times."""
+        await self.until(lambda: self.events.count(ev.HostReady()) >= count or self.failed is not None)
+        assert self.failed is None, self.failed
+
+    async def progressed(self, percent: int) -> None:
+        """Wait for a progression."""
+        await self.until(lambda: percent in self.progressions)
+
+    async def failure(self) -> str:
+        """Wait for the host's failure."""
+        await self.until(lambda: self.failed is not None)
+        assert self.failed is not None
+        return self.failed
+
+    @property
+    def results(self) -> list[JobResult]:
+        """Results so far."""
+        return [event.result for event in self.events if isinstance(event, ev.JobEnded)]
+
+    @property
+    def progressions(self) -> list[int]:
+        """Progressions so far."""
+        return [event.progression for event in self.events if isinstance(event, ev.ProgressionReported)]
+
+    @property
+    def failed(self) -> str | None:
+        """What the host failed with."""
+        return next((event.message for event in self.events if isinstance(event, ev.HostFailed)), None)
+
+
+def drive(
+    make_host: Callable[[Callable[[ev.Event], None]], Host], scene: Callable[[HostDriver], Awaitable[None]]
+) -> HostDriver:
+    """Launch a host, as the supervisor does it before there is a loop, play a scene on it, close it."""
+    driver = HostDriver()
+    driver.host = make_host(driver.on_event)
+    driver.host.launch()
+
+    async def play() -> None:
+        driver.host.attach()
+        try:
+            await scene(driver)
+        finally:
+            await driver.host.close()
+
+    asyncio.run(play())
+    return driver
