@@ -205,8 +205,8 @@ async def test_tls_against_a_plain_port(vhost, driver):
 @pytest.mark.usefixtures("impatient")
 async def test_plain_against_a_tls_port(rabbitmq_node, vhost, driver):
     assert await failure(driver, vhost, port=rabbitmq_node.tls_port) == (
-        f"The RabbitMQ server 127.0.0.1:{rabbitmq_node.tls_port} does not answer in AMQP 0-9-1 without TLS. Check "
-        "AMQP_PORT, and set AMQP_TLS to true when it is the TLS port."
+        f"The RabbitMQ server 127.0.0.1:{rabbitmq_node.tls_port} closed the connection before it was open. It may be "
+        "starting or stopping; if this stays, check AMQP_PORT, and set AMQP_TLS to true when it is the TLS port."
     )
 
 

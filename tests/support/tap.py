@@ -105,7 +105,10 @@ class Tap:
             async with asyncio.timeout(timeout_seconds), self._changed:
                 await self._changed.wait_for(condition)
         except TimeoutError:
-            raise AssertionError(f"Waited {timeout_seconds:.0f} s in vain; seen so far: {self.keys()}") from None
+            keys = self.keys()
+            raise AssertionError(
+                f"Waited {timeout_seconds:.0f} s in vain; {len(keys)} messages so far, the last: {keys[-20:]}"
+            ) from None
 
     async def submit(
         self,

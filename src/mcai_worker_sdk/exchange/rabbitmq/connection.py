@@ -35,9 +35,12 @@ JITTER = 0.2
 
 #: How the client library says that time ran out: in TCP, in the handshake, over all of it.
 _TIMED_OUT = (TimeoutError, pika.exceptions.ConnectionOpenAborted, workflow.AMQPConnectorStackTimeout)
-
-ACCESS_REFUSED = 403
-NOT_ALLOWED = 530
+#: How it says that the broker closed the connection, by the stage it was in.
+_REFUSED = (
+    pika.exceptions.IncompatibleProtocolError,
+    pika.exceptions.ProbableAuthenticationError,
+    pika.exceptions.ProbableAccessDeniedError,
+)
 
 
 def tls_context(settings: AmqpSettings) -> ssl.SSLContext:
@@ -132,7 +135,6 @@ def explain(error: AmqpClosed, settings: AmqpSettings) -> str:
 
 
 def _explain_cause(cause: BaseException, where: str, settings: AmqpSettings) -> str | None:
-    code = getattr(cause, "reply_code", None)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"{where} shows a certificate that is not accepted: {cause.verify_message}. Set AMQP_TLS_CERT to the PEM "
@@ -147,17 +149,17 @@ def _explain_cause(cause: BaseException, where: str, settings: AmqpSettings) -> 
         )
     if isinstance(cause, ConnectionRefusedError):
         return f"{where} refuses connections: nothing listens there. Check AMQP_HOSTNAME and AMQP_PORT."
-    if isinstance(cause, pika.exceptions.ProbableAuthenticationError) or code == ACCESS_REFUSED:
+    if isinstance(cause, _REFUSED) and "StreamLost" in str(cause):
+        return (
+            f"{where} closed the connection before it was open. It may be starting or stopping; if this stays, check "
+            "AMQP_PORT, and set AMQP_TLS to true when it is the TLS port."
+        )
+    if isinstance(cause, pika.exceptions.ProbableAuthenticationError):
         return f"{where} refuses the user {settings.username!r} or its password. Check AMQP_USERNAME and AMQP_PASSWORD."
-    if isinstance(cause, pika.exceptions.ProbableAccessDeniedError) or code == NOT_ALLOWED:
+    if isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
         return (
             f"{where} does not let the user {settings.username!r} into the virtual host {settings.vhost!r}: it does "
             "not exist, or the user has no permission for it. Check AMQP_VHOST and the user's permissions."
-        )
-    if isinstance(cause, pika.exceptions.IncompatibleProtocolError):
-        return (
-            f"{where} does not answer in AMQP 0-9-1 without TLS. Check AMQP_PORT, and set AMQP_TLS to true when it "
-            "is the TLS port."
         )
     if isinstance(cause, _TIMED_OUT):
         return f"{where} does not answer. Check AMQP_HOSTNAME, AMQP_PORT and the network between."

@@ -44,7 +44,7 @@ DIRECT_CONSUMER_TAG = "status_amqp_worker"
 #: Longest wait for the broker's farewell, seconds.
 CLOSE_TIMEOUT_SECONDS = 2.0
 #: A connection that lived longer than this starts the series of delays anew, seconds.
-SETTLED_SECONDS = 30.0
+SETTLED_SECONDS = 5.0
 #: Wait between attempts to take an exclusive direct queue that the broker still holds for the lost connection, seconds.
 LOCKED_DELAY_SECONDS = 2.0
 ACCESS_REFUSED = 403

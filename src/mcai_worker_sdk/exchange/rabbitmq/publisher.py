@@ -33,7 +33,18 @@ PRECONDITION_FAILED = 406
 class _Entry:
     """One message on its way."""
 
-    __slots__ = ("body", "done", "exchange", "job_id", "must_arrive", "properties", "returned", "routing_key", "tries")
+    __slots__ = (
+        "body",
+        "done",
+        "exchange",
+        "job_id",
+        "must_arrive",
+        "progression",
+        "properties",
+        "returned",
+        "routing_key",
+        "tries",
+    )
 
     def __init__(
         self,
@@ -51,9 +62,9 @@ class _Entry:
         self.body = body
         self.properties = properties
         self.must_arrive = must_arrive
-        #: Set for a progression.
         self.job_id = job_id
         self.done = done
+        self.progression = done is None
         self.returned = ""
         self.tries = 0
 
@@ -109,6 +120,7 @@ class Publisher:
             dump(response, self._now()),
             self._properties,
             must_arrive=exchange == JOB_RESPONSE and isinstance(response, JobResult | UnknownJobError),
+            job_id=response.job_id if isinstance(response, JobResult) else None,
         )
 
     async def publish_copy(
@@ -171,12 +183,17 @@ class Publisher:
         unconfirmed = [entry for entry in self._unconfirmed.values() if not entry.abandoned]
         self._unconfirmed.clear()
         self._progressions_in_flight = 0
+        superseded = set(self._progressions)
         for entry in reversed(unconfirmed):
             entry.returned = ""
-            if entry.job_id is not None:
-                if entry.job_id in self._progressions:
+            if entry.progression and entry.job_id is not None:
+                # A newer one waits; or the result behind it was sent too, and may have arrived: no progression
+                # follows a result.
+                if entry.job_id in superseded:
                     continue
                 self._progressions[entry.job_id] = entry
+            if entry.job_id is not None:
+                superseded.add(entry.job_id)
             self._waiting.appendleft(entry)
 
     def set_blocked(self, blocked: bool, reason: str) -> None:
@@ -203,10 +220,17 @@ class Publisher:
         self._progressions.clear()
 
     async def _submit(
-        self, exchange: str, routing_key: str, body: bytes, properties: Any, *, must_arrive: bool
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Any,
+        *,
+        must_arrive: bool,
+        job_id: int | None = None,
     ) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = _Entry(exchange, routing_key, body, properties, must_arrive=must_arrive, done=done)
+        entry = _Entry(exchange, routing_key, body, properties, must_arrive=must_arrive, job_id=job_id, done=done)
         if self._closed:
             raise ExchangeError(_closed_text(entry))
         self._waiting.append(entry)
@@ -220,7 +244,7 @@ class Publisher:
         waiting = self._waiting
         while waiting and channel.is_open:
             entry = waiting[0]
-            if entry.job_id is not None:
+            if entry.progression and entry.job_id is not None:
                 if self._progressions_in_flight >= PROGRESSION_WINDOW:
                     return
                 self._progressions_in_flight += 1
@@ -235,7 +259,7 @@ class Publisher:
                 entry.routing_key,
                 entry.content(),
                 entry.properties,
-                mandatory=entry.done is not None,
+                mandatory=not entry.progression,
             )
 
     def _on_confirm(self, tag: int, multiple: bool, acknowledged: bool) -> None:
@@ -244,7 +268,7 @@ class Publisher:
             entry = self._unconfirmed.pop(one, None)
             if entry is None:
                 continue
-            if entry.job_id is not None:
+            if entry.progression:
                 self._progressions_in_flight -= 1
             elif not acknowledged:
                 self._try_later(entry, "the broker refused it (basic.nack)")
