@@ -34,8 +34,6 @@ FLOORS = {
     "host": 3,
     "supervisor": 4,
     "worker": 5,
-    "testing": 6,
-    "cli": 6,
 }
 #: The package's own __init__ is the street door: it shows what users hold, and no room goes out by it.
 FRONT = 5.5
@@ -44,7 +42,6 @@ FRONT = 5.5
 NEIGHBOURS = {
     ("protocol", "errors"): "bytes that are not an order raise ProtocolError",
     ("settings", "errors"): "a bad value raises SettingsError",
-    ("cli", "testing"): "the command runs orders with the harness users have",
 }
 
 #: Imports of the package's own modules inside a function that are meant: (file, imported room), each with its reason.
@@ -265,7 +262,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (upward_import, "services/backend.py", "import mcai_worker_sdk.media"),
     (upward_import, "services/backend.py", "from ..host import runner"),
     (upward_import, "host/runner.py", "from mcai_worker_sdk import Worker"),
-    (upward_import, "worker.py", "from mcai_worker_sdk.testing import run_job"),
+    (upward_import, "worker.py", "from mcai_worker_sdk import Filter"),
     (upward_import, "host/runner.py", "if TYPE_CHECKING:\n    from mcai_worker_sdk.worker import Worker"),
     (late_import, "host/runner.py", "def f():\n    from mcai_worker_sdk.errors import JobError"),
     (late_import, "host/runner.py", "async def f():\n    importlib.import_module('mcai_worker_sdk.errors')"),

@@ -88,6 +88,7 @@ class _Collector:
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
+        """Yield every metric family: what prometheus-client asks of a collector."""
         from prometheus_client.metrics_core import (
             CounterMetricFamily,
             GaugeMetricFamily,
