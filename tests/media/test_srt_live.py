@@ -1,5 +1,6 @@
 """Live jobs over SRT: media and documents in, results out, with the ffmpeg command and our own ends as peers."""
 
+import dataclasses
 import json
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaDestinationError, MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media import DataStreamDescriptor
+from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt, to_xml
 from mcai_worker_sdk.media.live import LiveSource, open_live_destination, open_live_source
 from mcai_worker_sdk.media.session import MediaOptions, MediaSession
 from mcai_worker_sdk.media.srt import open_connection, parse_srt_url
@@ -26,6 +28,11 @@ from tests.media.support import NotingWorker
 LINGER = "linger=10"
 
 XML = '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body><div><p>{}</p></div></body></tt>'
+
+LIVE_DOCUMENT = (
+    '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml" xmlns:ebuttp="urn:ebu:tt:parameters" '
+    'ebuttp:sequenceIdentifier="live" ebuttp:sequenceNumber="{0}"><body><div><p>number {0}</p></div></body></tt>'
+)
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +291,52 @@ def test_each_result_is_one_message_and_the_last_one_arrives(mode, answer, expec
 
     assert received == [expected] * 50
     assert worker.endings == 1
+    receiver.close()
+
+
+def test_live_subtitle_documents_reach_their_own_method():
+    source_port, port = free_port(), free_port()
+
+    class Translator:
+        def __init__(self):
+            self.documents = []
+
+        def init_process(self, context, parameters):
+            return [DataStreamDescriptor(0)]
+
+        def process_ebu_ttml_live(self, job_id, stream_index, frames):
+            self.documents += [(job_id, stream_index, document) for document in frames]
+            (document,) = frames
+            return to_xml(dataclasses.replace(document, sequence_number=document.sequence_number + 100))
+
+        def ending_process(self):
+            pass
+
+    worker = Translator()
+    url = f"srt://:{source_port}"
+    session = session_for(worker, make_channel(), source_path=url, destination_path=f"srt://127.0.0.1:{port}")
+    receiving = InThread(lambda: open_connection(parse_srt_url(f"srt://:{port}"), make_channel()))
+
+    def run():
+        session.open()
+        return session.run()
+
+    running = InThread(run)
+    receiver = receiving.result()
+    sender = open_connection(parse_srt_url(f"srt://127.0.0.1:{source_port}"), make_channel())
+    for number in range(1, 4):
+        sender.send(LIVE_DOCUMENT.format(number).encode())
+    sender.drain()
+    sender.close()
+    received = []
+    while message := receiver.receive(10_000):
+        received.append(parse_ebu_tt(message))
+    running.result()
+
+    assert [(job_id, index) for job_id, index, _ in worker.documents] == [("7", 0)] * 3
+    assert [document.sequence_number for _, _, document in worker.documents] == [1, 2, 3]
+    assert [document.text for _, _, document in worker.documents] == ["number 1", "number 2", "number 3"]
+    assert [document.sequence_number for document in received] == [101, 102, 103]
     receiver.close()
 
 
