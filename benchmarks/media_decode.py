@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 VIDEO_FILTERS = "scale=w=224:h=224,format=pix_fmts=rgb24"
@@ -230,11 +231,11 @@ def main():
             continue
         print(f"{kind}, batch {batch}, load {os.getloadavg()[0]:.1f}")
         contenders = {
-            "ours": lambda: ours(kind, source, batch, options.folder),
-            "ffmpeg -f null": lambda: ffmpeg(kind, source),
+            "ours": partial(ours, kind, source, batch, options.folder),
+            "ffmpeg -f null": partial(ffmpeg, kind, source),
         }
         if options.reference and kind != "plain":
-            contenders["reference"] = lambda: theirs(options.reference, kind, source, batch, options.folder)
+            contenders["reference"] = partial(theirs, options.reference, kind, source, batch, options.folder)
         reports = {name: [] for name in contenders}
         for _ in range(options.runs):
             for name, measure in contenders.items():

@@ -6,7 +6,7 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaFilterError
 from mcai_worker_sdk.media import AudioStreamDescriptor, DataStreamDescriptor, Filter, VideoStreamDescriptor
-from tests.media.support import NotingWorker, filters, run_job
+from tests.media.support import NotingWorker, filters, make_session, run_job
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,18 @@ def test_pictures_that_change_their_size_in_mid_stream_are_filtered_on(media_fil
     worker = NotingWorker("VIDEO", filters(("hflip", {})), note=lambda frame: (frame.width, frame.height))
     run_job(worker, media_files("changing.ts"), tmp_path, batch_size=7)
     assert worker.frames[0] == [(320, 180)] * 25 + [(160, 90)] * 25
+
+
+def test_a_filter_that_never_ends_can_be_stopped(media_files, tmp_path):
+    class Stopping(NotingWorker):
+        def process_frames(self, job_id, stream_index, frames):
+            super().process_frames(job_id, stream_index, ())
+            if len(self.calls) == 20:
+                channel._request_stop()
+
+    worker = Stopping("VIDEO", filters(("loop", {"loop": -1, "size": 5})))
+    session, channel, _ = make_session(worker, media_files("odd.mkv"), tmp_path / "out.json", batch_size=10)
+    session.open()
+    session.run()
+    session.close()
+    assert len(worker.calls) == 20

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError
+from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError
 
 
 def chunk(size_bytes, *frames):
@@ -74,7 +74,7 @@ def test_an_aborted_link_releases_both_sides():
 
 
 def test_waiting_for_a_chunk_can_time_out():
-    with pytest.raises(TimeoutError):
+    with pytest.raises(LinkSilentError):
         BoundedLink(1).get(0.01)
 
 
@@ -86,3 +86,10 @@ def test_successive_frames_of_one_stream_share_a_segment():
     made.add(0, [4], 1)
     assert [(segment.stream_index, segment.frames) for segment in made.segments] == [(0, [1, 2]), (1, [3]), (0, [4])]
     assert (made.frame_count, made.size_bytes) == (4, 4)
+
+
+def test_a_failure_that_is_a_time_out_is_no_silence():
+    link = BoundedLink(1)
+    link.end(TimeoutError("the source"))
+    with pytest.raises(TimeoutError, match="the source"):
+        link.get(0.01)

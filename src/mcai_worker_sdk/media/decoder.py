@@ -8,6 +8,7 @@ import av.error
 
 from mcai_worker_sdk.media.damage import DamageReport, judge_end
 from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.sizes import FrameSizer
 
 __all__ = ["FrameDecoder"]
 
@@ -46,8 +47,7 @@ class FrameDecoder:
         self._is_skipping = self.is_video and self._ticks.start is not None
         self._kept: list[Any] = []
         self._kept_group_starts: list[int] = []
-        self._size_key: object = None
-        self._frame_bytes = 0
+        self._sizer = FrameSizer(is_video=self.is_video)
         if self.is_video:
             stream.thread_type = "AUTO"
 
@@ -71,15 +71,8 @@ class FrameDecoder:
         return self._select(frames) if self._is_ranged else self._count_corrupt(frames)
 
     def size_bytes(self, frames: list[Any]) -> int:
-        """Memory the frames hold, in bytes; exact enough to bound a queue."""
-        if not frames:
-            return 0
-        frame = frames[0]
-        key = (frame.width, frame.height) if self.is_video else frame.samples
-        if key != self._size_key:
-            self._size_key = key
-            self._frame_bytes = _frame_bytes(frame, is_video=self.is_video)
-        return self._frame_bytes * len(frames)
+        """Memory the decoded frames hold, in bytes."""
+        return self._sizer.size_bytes(frames)
 
     def time_seconds(self, frames: list[Any]) -> float | None:
         """Presentation time of the last of these frames in the source, in seconds."""
@@ -147,10 +140,3 @@ class FrameDecoder:
             if not self._ticks.is_before(pts):
                 selected.append(frame)
         return self._count_corrupt(selected)
-
-
-def _frame_bytes(frame: Any, *, is_video: bool) -> int:
-    if is_video:
-        bits: int = frame.format.padded_bits_per_pixel
-        return int(frame.width * frame.height * bits // 8)
-    return int(frame.samples * frame.format.bytes * frame.layout.nb_channels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av.error
@@ -12,6 +12,7 @@ from av.filter import Graph
 
 from mcai_worker_sdk.errors import MediaFilterError
 from mcai_worker_sdk.media.descriptors import Filter
+from mcai_worker_sdk.media.sizes import FrameSizer
 
 __all__ = ["FilterChain"]
 
@@ -20,6 +21,10 @@ __all__ = ["FilterChain"]
 _WINDOW_FILTERS = frozenset({"crop", "field", "separatefields", "vflip"})
 #: Filters that always draw a new picture.
 _COPYING_FILTERS = frozenset({"copy", "scale"})
+
+#: Filtered frames are passed on when there are this many, or when they hold this many bytes.
+_OUT_FRAMES = 64
+_OUT_BYTES = 2**20
 
 #: Layouts FFmpeg assumes for a stream that only counts its channels, by that count.
 _DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -48,6 +53,7 @@ class FilterChain:
         self._pixel_aspect = stream.sample_aspect_ratio if self.is_video else None
         self._frame_rate = stream.guessed_rate if self.is_video else None
         self._filters = tuple(filters)
+        self._sizer = FrameSizer(is_video=self.is_video)
         self._graph: Graph | None = None
         self._source: Any = None
         self._sink: Any = None
@@ -56,48 +62,49 @@ class FilterChain:
         if declared is not None:
             self._configure(declared)
 
-    def process(self, frames: Sequence[Any]) -> list[Any]:
-        """Pass frames through the chain; return those that come out."""
-        out: list[Any] = []
+    def process(self, frames: Sequence[Any]) -> Iterator[list[Any]]:
+        """Pass frames through the chain; yield those that come out, some at a time."""
         for frame in frames:
             if self.is_video or self._graph is None:
-                self._adapt(frame, out)
+                yield from self._adapt(frame)
             try:
                 self._source.push(frame)
             except av.error.ArgumentError:
-                self._adapt(frame, out)
+                yield from self._adapt(frame)
                 self._source.push(frame)
-        self._pull(out)
-        return out
+        yield from self._pull()
 
-    def flush(self) -> list[Any]:
-        """Say that no further frame comes; return what the filters held back."""
-        out: list[Any] = []
-        self._finish(out)
-        return out
+    def flush(self) -> Iterator[list[Any]]:
+        """Say that no further frame comes; yield what the filters held back, some at a time."""
+        if self._graph is not None:
+            self._source.push(None)
+            yield from self._pull()
+            self._graph = None
 
-    def _adapt(self, frame: Any, out: list[Any]) -> None:
+    def size_bytes(self, frames: list[Any]) -> int:
+        """Memory the frames that came out hold, in bytes."""
+        return self._sizer.size_bytes(frames)
+
+    def _adapt(self, frame: Any) -> Iterator[list[Any]]:
         """Build the graph anew when frames change their size or format in mid-stream, as ``ffmpeg`` does."""
         key = _frame_key(frame, is_video=self.is_video)
-        if key == self._input_key:
-            return
-        self._finish(out)
-        self._configure(key)
+        if key != self._input_key:
+            yield from self.flush()
+            self._configure(key)
 
-    def _finish(self, out: list[Any]) -> None:
-        if self._graph is None:
-            return
-        self._source.push(None)
-        self._pull(out)
-        self._graph = None
-
-    def _pull(self, out: list[Any]) -> None:
+    def _pull(self) -> Iterator[list[Any]]:
+        # Not all at once: some filters give thousands of pictures for one, and "loop" never ends.
         pull = self._sink.pull
+        out: list[Any] = []
         try:
             while True:
                 out.append(pull())
+                if len(out) >= _OUT_FRAMES or (self.is_video and self.size_bytes(out) >= _OUT_BYTES):
+                    yield out
+                    out = []
         except (av.error.BlockingIOError, av.error.EOFError):
-            return
+            if out:
+                yield out
 
     def _configure(self, key: tuple[Any, ...]) -> None:
         graph, source, sink = self._build(key, self._filters)

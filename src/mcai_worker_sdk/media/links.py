@@ -7,11 +7,15 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BoundedLink", "Chunk", "LinkClosedError", "Segment"]
+__all__ = ["BoundedLink", "Chunk", "LinkClosedError", "LinkSilentError", "Segment"]
 
 
 class LinkClosedError(Exception):
     """Raised in a thread that uses a link after the other side gave it up."""
+
+
+class LinkSilentError(Exception):
+    """Raised when nothing came through a link in the time the caller wanted to wait."""
 
 
 @dataclass(slots=True)
@@ -23,6 +27,8 @@ class Segment:
     """PyAV frames, or what a data stream delivers."""
     time_seconds: float | None = None
     """Presentation time in the source of the last frame that went into the segment, before any filter."""
+    size_bytes: int = 0
+    """Memory the frames hold."""
     has_ended: bool = False
     """True on the last segment of its stream."""
 
@@ -42,6 +48,7 @@ class Chunk:
             segments.append(Segment(stream_index))
         segment = segments[-1]
         segment.frames += frames
+        segment.size_bytes += size_bytes
         self.frame_count += len(frames)
         self.size_bytes += size_bytes
         return segment
@@ -86,13 +93,13 @@ class BoundedLink:
             The chunk; ``None`` when the source has ended and every chunk was taken.
 
         Raises:
-            TimeoutError: No chunk came in time.
+            LinkSilentError: No chunk came in time.
             LinkClosedError: The link was aborted.
             BaseException: What the other side failed with, once every chunk before the failure was taken.
         """
         with self._condition:
             if not self._condition.wait_for(self._has_news, timeout_seconds):
-                raise TimeoutError
+                raise LinkSilentError
             if self._is_aborted:
                 raise LinkClosedError
             if self._chunks:

@@ -17,6 +17,7 @@ twice the CPU time for AAC to 16 kHz mono).
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -28,7 +29,7 @@ import av.error
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.filters import FilterChain
-from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, Segment
+from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.seeking import seek_to_range
 from mcai_worker_sdk.media.source import MediaSource
@@ -120,9 +121,7 @@ class Pipeline:
         while not is_stopped():
             try:
                 chunk = self._ready.get(STOP_CHECK_SECONDS)
-            except TimeoutError as error:
-                if isinstance(error, MediaTimeoutError):
-                    raise
+            except LinkSilentError:
                 continue
             if chunk is None:
                 return
@@ -210,8 +209,9 @@ class Pipeline:
         for segment in chunk.segments:
             segment.time_seconds = self._decoders[segment.stream_index].time_seconds(segment.frames)
         if self._reader_chains:
-            chunk = self._filtered(chunk, self._reader_chains)
-        self._decoded.put(chunk)
+            self._pass_filtered(chunk, self._reader_chains, self._decoded)
+        else:
+            self._decoded.put(chunk)
 
     def _drain(self, chunk: Chunk) -> Chunk:
         """Take from the decoders what they hold after the source broke off."""
@@ -238,7 +238,7 @@ class Pipeline:
         failure: BaseException | None = None
         try:
             while (chunk := self._decoded.get()) is not None:
-                self._ready.put(self._filtered(chunk, self._filter_chains))
+                self._pass_filtered(chunk, self._filter_chains, self._ready)
         except LinkClosedError:
             pass
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for frames
@@ -247,21 +247,27 @@ class Pipeline:
         finally:
             self._ready.end(failure)
 
-    def _filtered(self, chunk: Chunk, chains: Mapping[int, FilterChain]) -> Chunk:
-        """The chunk behind these chains; streams without one pass as they are."""
+    def _pass_filtered(self, chunk: Chunk, chains: Mapping[int, FilterChain], link: BoundedLink) -> None:
+        """Put what these chains make of a chunk into a link; streams without a chain pass as they are."""
         out = Chunk()
         for segment in chunk.segments:
-            frames = segment.frames
             index = segment.stream_index
             chain = chains.get(index)
-            if chain is not None:
-                frames = chain.process(frames)
-                if segment.has_ended:
-                    frames += chain.flush()
-            passed = out.add(index, frames, self._decoders[index].size_bytes(frames))
-            passed.time_seconds = segment.time_seconds
+            if chain is None:
+                passed = out.add(index, segment.frames, segment.size_bytes)
+            else:
+                passed = out.add(index, [], 0)
+                for frames in itertools.chain(
+                    chain.process(segment.frames), chain.flush() if segment.has_ended else ()
+                ):
+                    if out.size_bytes >= CHUNK_BYTES:
+                        link.put(out)
+                        out = Chunk()
+                    passed = out.add(index, frames, chain.size_bytes(frames))
+            if segment.time_seconds is not None:
+                passed.time_seconds = segment.time_seconds
             passed.has_ended = segment.has_ended
-        return out
+        link.put(out)
 
 
 def read_failure(report: DamageReport, name: str) -> MediaSourceError:
