@@ -40,6 +40,7 @@ COMMANDS: list[link.Command] = [
 REPORTS: list[link.Report] = [
     link.Ready(),
     link.SetupFailed("no model"),
+    link.Began(1),
     link.Initialised(1),
     link.Progressed(2, 100),
     link.Updated(3, None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -200,6 +201,24 @@ def test_an_idle_process_that_dies_is_replaced_and_no_job_blamed(play: Play, cap
     assert "A new one is started." in caplog.text
 
 
+@pytest.mark.parametrize("told_to_stop", [False, True])
+def test_a_job_handed_to_a_process_that_was_dead_by_then_runs_in_the_next_one(play: Play, told_to_stop: bool):
+    async def scene(driver: HostDriver) -> None:
+        await driver.ready()
+        process = job_process(driver)
+        process.kill()
+        # Dead, and the supervisor's loop has not had its turn to see it.
+        select.select([driver.host._exit_watch], [], [], 30)  # type: ignore[attr-defined]
+        driver.host.run(1, code(""))
+        if told_to_stop:
+            driver.host.stop(1)
+        await driver.ended()
+
+    (result,) = play(scene, job_timeout_seconds=30).results
+
+    assert (result.job_id, result.state) == (1, JobState.STOPPED if told_to_stop else JobState.COMPLETED)
+
+
 def test_what_the_job_reported_before_the_crash_is_heard(play: Play):
     async def scene(driver: HostDriver) -> None:
         driver.host.run(1, code(f"import signal\nfor n in range(100): ch.publish_job_progression(n)\n{CRASH}"))
@@ -263,9 +282,11 @@ def test_a_job_that_ended_before_its_kill_keeps_its_result_and_the_next_one_is_n
         await driver.ready()
         driver.on_result = lambda result: driver.host.run(2, code("")) if result.job_id == 1 else None
         driver.host.run(1, code("ret = {'destination_paths': ['/out']}"))
-        link = driver.host._link  # type: ignore[attr-defined]
-        # The result lies in the socket, and the loop has not had its turn.
-        assert select.select([link._socket], [], [], 30)[0]
+        sock = driver.host._link._socket  # type: ignore[attr-defined]
+        # Until the result lies in the socket; the loop has not had its turn.
+        select.select([sock], [], [], 30)
+        while b"Ended" not in sock.recv(1 << 16, socket.MSG_PEEK):
+            os.sched_yield()
         driver.host.kill(failed_result(1, "killed"), "the test says so")
         await driver.ended(2)
 

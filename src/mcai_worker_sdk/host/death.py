@@ -47,7 +47,7 @@ class PeakMemory:
         self._before_mb, self._now_mb = self._now_mb, self._largest_child_mb()
 
     def in_words(self) -> str:
-        """A sentence. The kernel keeps the largest child only: a later one that was smaller is known to be no larger."""
+        """A sentence. The kernel keeps the largest child only: one that was smaller is known to be no larger."""
         bound = "" if self._now_mb > self._before_mb else "at most "
         return f"Peak memory {bound}{self._now_mb} MB."
 

@@ -141,6 +141,8 @@ def _update(job_link: link.JobLink, runner: Runner, command: link.Update) -> Non
 def _obey(runner: Runner, command: link.Command, job_link: link.JobLink, on_orphaned: Callable[[], None]) -> bool:
     """Do what one command says and report it; False after the last one. Keeps neither order nor result."""
     report: link.Report
+    if isinstance(command, link.Run | link.Initialise):
+        job_link.send(link.Began(command.job_id))
     match command:
         case link.Run():
             report = link.Ended(runner.run(command.job_id, link.order_parameters(command.parameters)))

@@ -20,6 +20,7 @@ from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter
 
 __all__ = [
+    "Began",
     "Command",
     "Discard",
     "Ended",
@@ -119,6 +120,13 @@ class SetupFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """The job's order was taken up: from here on the process's end is the job's."""
+
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Initialised:
     """The job is prepared."""
 
@@ -156,13 +164,13 @@ class Log:
 
 
 Command: TypeAlias = Run | Initialise | Start | Stop | Discard | Update | Exit
-Report: TypeAlias = Ready | SetupFailed | Initialised | Progressed | Updated | Ended | Log
+Report: TypeAlias = Ready | SetupFailed | Began | Initialised | Progressed | Updated | Ended | Log
 
 _COMMANDS: dict[str, type[Command]] = {
     kind.__name__: kind for kind in (Run, Initialise, Start, Stop, Discard, Update, Exit)
 }
 _REPORTS: dict[str, type[Report]] = {
-    kind.__name__: kind for kind in (Ready, SetupFailed, Initialised, Progressed, Updated, Ended, Log)
+    kind.__name__: kind for kind in (Ready, SetupFailed, Began, Initialised, Progressed, Updated, Ended, Log)
 }
 
 

@@ -24,8 +24,12 @@ class JobInHand:
     """The job the host runs or keeps prepared."""
 
     job_id: int
+    order: link.Run | link.Initialise
     entered: bool = False
-    """Whether its order was handed over. Until then it waits for ``setup``, and neither its time nor a death counts."""
+    """Whether its order was handed over. Until then it waits for ``setup``, and its time does not count."""
+    told_to_stop: bool = False
+    began: bool = False
+    """Whether its order was taken up there. Until then a death has nothing to do with it."""
     wall_started: float = 0.0
     cpu_started: float = 0.0
     verdict: JobResult | None = None
@@ -54,13 +58,11 @@ class LinkedHost(abc.ABC):
 
     def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Run a job; ends in ``JobEnded``."""
-        self._job = JobInHand(job_id)
-        self._send(link.Run(job_id, link.wire_parameters(parameters)))
+        self._begin(link.Run(job_id, link.wire_parameters(parameters)))
 
     def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Prepare a job; ends in ``JobInitialised`` or ``JobEnded``."""
-        self._job = JobInHand(job_id)
-        self._send(link.Initialise(job_id, link.wire_parameters(parameters)))
+        self._begin(link.Initialise(job_id, link.wire_parameters(parameters)))
 
     def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Run the prepared job; ends in ``JobEnded``."""
@@ -71,6 +73,8 @@ class LinkedHost(abc.ABC):
         """Let the job see ``is_stopped()``; end it from outside when it goes on past the stop grace."""
         if self._end_waiting_job(JobResult(job_id, JobState.STOPPED)):
             return
+        if self._job is not None and self._job.job_id == job_id:
+            self._job.told_to_stop = True
         self._send(link.Stop(job_id))
         grace = self._limits.stop_grace_seconds
         if grace is not None:
@@ -102,6 +106,18 @@ class LinkedHost(abc.ABC):
     def _setup_failed(self, message: str) -> None:
         self._on_event(ev.HostFailed(message))
 
+    def _begin(self, order: link.Run | link.Initialise) -> None:
+        self._job = JobInHand(order.job_id, order)
+        self._send(order)
+
+    def _begin_again(self, job: JobInHand) -> None:
+        """Have a job that was handed over, but not taken up, wait for the next ``setup``."""
+        if job.told_to_stop:
+            self._on_job_over(JobResult(job.job_id, JobState.STOPPED))
+            return
+        self._cancel_timers()
+        self._begin(job.order)
+
     def _send(self, command: link.Command) -> None:
         job = self._job
         if self._ready and self._link is not None:
@@ -131,6 +147,8 @@ class LinkedHost(abc.ABC):
                 emit_relayed(report.record)
             case link.Progressed():
                 self._on_event(ev.ProgressionReported(report.job_id, report.progression))
+            case link.Began():
+                self._job_began(report.job_id)
             case link.Ended():
                 self._job_ended(report.result)
             case link.Initialised():
@@ -150,6 +168,10 @@ class LinkedHost(abc.ABC):
         for command in waiting:
             self._send(command)
         self._on_event(ev.HostReady())
+
+    def _job_began(self, job_id: int) -> None:
+        if self._job is not None and self._job.job_id == job_id:
+            self._job.began = True
 
     def _job_ended(self, result: JobResult) -> None:
         self._on_job_over(result)

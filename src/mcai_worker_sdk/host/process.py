@@ -157,11 +157,14 @@ class ProcessHost(LinkedHost):
         exit_code = self._process.exitcode or 0
         self._peak_memory.process_ended()
         self._forget_process()
-        job = self._job
-        if job is not None and job.entered:
+        job = self._job if self._job is not None and self._job.entered else None
+        if job is not None and (job.began or job.verdict or self._leaving):
             self._on_job_over(self._result_of_death(job, exit_code, usage))
-        elif self._was_ready and not (self._leaving or self._retired):
-            _logger.warning("%s A new one is started.", self._death(exit_code, Moment.BETWEEN_JOBS))
+        else:
+            if self._was_ready and not (self._leaving or self._retired):
+                _logger.warning("%s A new one is started.", self._death(exit_code, Moment.BETWEEN_JOBS))
+            if job is not None:
+                self._begin_again(job)
         if self._leaving:
             self._ended.set()
         elif self._was_ready:
