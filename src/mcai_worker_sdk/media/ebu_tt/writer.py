@@ -46,6 +46,7 @@ class _Writer:
         self.used: dict[str, str] = {TT: PREFIXES[TT]}
 
     def document(self, document: EbuTtDocument) -> Element:
+        """The element ``tt`` with all in it."""
         root = Element(self._name(f"{{{TT}}}tt"))
         rate = document.frame_rate
         values = {
@@ -64,6 +65,7 @@ class _Writer:
         return root
 
     def paragraph(self, paragraph: Paragraph) -> Element:
+        """The element ``p`` with its text."""
         element = self._common(Element(self._name(f"{{{TT}}}p")), paragraph)
         self._content(element, paragraph.content)
         return element
