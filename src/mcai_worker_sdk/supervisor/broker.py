@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import psutil
 
-from mcai_worker_sdk.errors import ExchangeError, ProtocolError
+from mcai_worker_sdk.errors import ConfigurationError, ExchangeError, ProtocolError
 from mcai_worker_sdk.exchange.base import Delivered, Exchange, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
 from mcai_worker_sdk.host.base import Host
 from mcai_worker_sdk.lifecycle import events as ev
@@ -106,8 +106,6 @@ class BrokerSupervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        if self._endpoint is not None:
-            await self._endpoint.start()
         self._host.attach()
         tasks = [
             asyncio.create_task(self._serve(), name="mcai-supervisor"),
@@ -121,8 +119,10 @@ class BrokerSupervisor:
 
     async def _serve(self) -> None:
         try:
+            if self._endpoint is not None:
+                await self._endpoint.start()
             await self._exchange.open(self._events.put_nowait, self._announce_discovery)
-        except ExchangeError as error:
+        except (ConfigurationError, ExchangeError) as error:
             _logger.error("The worker cannot start: %s", error)
             self._finish(1)
             return

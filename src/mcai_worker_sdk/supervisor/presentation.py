@@ -28,7 +28,10 @@ class OrderPresentation(Protocol):
         """The order's job progressed."""
 
     def end(self, result: JobResult | None, failure: str | None) -> None:
-        """The order ended, in a result or, unread, in a failure."""
+        """The order ended, in a result or, not run, in a failure."""
+
+    def abandon(self) -> None:
+        """The process ends at once: leave the terminal usable. Called by a signal handler."""
 
 
 class NoPresentation:
@@ -51,6 +54,9 @@ class NoPresentation:
     def end(self, result: JobResult | None, failure: str | None) -> None:
         """Show nothing."""
 
+    def abandon(self) -> None:
+        """Nothing was changed."""
+
 
 class TerminalPresentation:
     """Progress bars and a table, drawn with rich on the standard error."""
@@ -60,9 +66,17 @@ class TerminalPresentation:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
         from rich.table import Table
+        from rich.text import Text
 
+        self._as_text = Text
         self._console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        # File names and messages may hold what rich would take for markup.
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
         self._progress = Progress(*columns, console=self._console)
         self._table = Table("order", "status", "seconds", "outputs", title="Source orders")
         self._task = self._progress.add_task("", visible=False)
@@ -91,16 +105,30 @@ class TerminalPresentation:
     def end(self, result: JobResult | None, failure: str | None) -> None:
         """Add a row to the table."""
         self._progress.stop_task(self._task)
-        status = "unread" if result is None else str(result.state)
-        seconds = "" if result is None else f"{result.execution_duration_seconds:.2f}"
-        message = failure or (result.message if result is not None else None)
-        outputs = message.splitlines()[0] if message else ", ".join(result.destination_paths if result else ())
-        self._table.add_row(self._path.name, status, seconds, outputs)
+        if result is None:
+            cells = (self._path.name, "not run" if failure else "", "", _first_line(failure))
+        else:
+            outputs = _first_line(result.message) or ", ".join(result.destination_paths)
+            cells = (self._path.name, str(result.state), f"{result.execution_duration_seconds:.2f}", outputs)
+        self._table.add_row(*map(self._as_text, cells))
+
+    def abandon(self) -> None:
+        """Give the cursor back."""
+        self._console.show_cursor()
 
 
-def make_presentation() -> OrderPresentation:
-    """Progress bars on a terminal where rich is installed, else nothing beside the log."""
-    if not sys.stderr.isatty():
+def _first_line(text: str | None) -> str:
+    return next(iter((text or "").splitlines()), "")
+
+
+def make_presentation(*, wanted: bool = True) -> OrderPresentation:
+    """
+    Progress bars on a terminal where rich is installed, else nothing beside the log.
+
+    Args:
+        wanted: False for nothing, whatever there is.
+    """
+    if not wanted or not sys.stderr.isatty():
         return NoPresentation()
     try:
         return TerminalPresentation()

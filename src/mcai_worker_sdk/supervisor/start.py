@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from mcai_worker_sdk.errors import ConfigurationError, HostError, WorkerDefinitionError
 from mcai_worker_sdk.exchange.rabbitmq.exchange import RabbitMQExchange
 from mcai_worker_sdk.host.base import Host, HostLimits
-from mcai_worker_sdk.host.job_process import ProcessPlan
+from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME, ProcessPlan
 from mcai_worker_sdk.host.process import ProcessHost
 from mcai_worker_sdk.host.runner import WorkerSetup
 from mcai_worker_sdk.host.thread import ThreadHost
@@ -41,18 +42,41 @@ def start_worker(worker: Worker) -> None:
     Raises:
         SystemExit: It could not start, its setup failed, a source order failed or it was ended with an error.
     """
+    if multiprocessing.current_process().name == JOB_PROCESS_NAME:
+        # A spawned job process imports the worker's script, and one without `if __name__ == "__main__":` comes here.
+        return
     try:
         settings = Settings.load()
+        identity = _identity(settings, worker)
+        if settings.describe:
+            print(json.dumps(identity, indent=2, ensure_ascii=False))  # noqa: T201 - DESCRIBE's very purpose
+            return
+        _configure_logging(settings, identity)
     except ConfigurationError as error:
+        # Nothing is logged yet: the one line goes where the log would.
         sys.exit(f"The worker cannot start. {error}")
+    _logger.info(
+        "Worker: %s, version: %s (MCAI Worker SDK %s)", identity["name"], identity["version"], identity["sdk_version"]
+    )
+    for warning in worker._description.warnings():
+        _logger.warning("%s", warning)
+    setup = WorkerSetup(worker, worker._parameters, settings, worker._is_media)
+    exit_code = _run_local(setup, identity) if settings.source_orders else _serve(setup, identity)
+    _logger.info("The worker has ended with exit code %d.", exit_code)
+    if exit_code != 0:
+        sys.exit(exit_code)
+
+
+def _identity(settings: Settings, worker: Worker) -> dict[str, Any]:
     if not hasattr(worker, "_model"):
         raise WorkerDefinitionError(
-            f"{type(worker).__name__}.__init__ does not call super().__init__(parameters, description); expected it to."
+            f"{type(worker).__name__} was built without its parameters class and description; expected its __init__ "
+            "to call super().__init__(parameters, description)."
         )
-    identity = worker_identity(settings, worker._description, worker._model.json_schema)
-    if settings.describe:
-        print(json.dumps(identity, indent=2, ensure_ascii=False))  # noqa: T201 - DESCRIBE's very purpose
-        return
+    return worker_identity(settings, worker._description, worker._model.json_schema)
+
+
+def _configure_logging(settings: Settings, identity: Mapping[str, Any]) -> None:
     configure_logging(
         level=settings.log.level,
         only_json=settings.log.only_json,
@@ -60,24 +84,20 @@ def start_worker(worker: Worker) -> None:
         instance_id=identity["instance_id"],
         queue=settings.amqp.queue,
     )
-    for secret in (settings.amqp.password, settings.backend.password):
-        mask_secret(secret.get_secret_value())
-    _logger.info(
-        "Worker: %s, version: %s (MCAI Worker SDK %s)", identity["name"], identity["version"], identity["sdk_version"]
-    )
-    setup = WorkerSetup(worker, worker._parameters, settings, worker._is_media)
-    succeeded = _run_local(setup, identity) if settings.source_orders else _serve(setup, identity)
-    if not succeeded:
-        sys.exit(1)
+    for secret in settings.secrets():
+        mask_secret(secret)
 
 
-def _run_local(setup: WorkerSetup, identity: dict[str, object]) -> bool:
+def _run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     sampler = SystemSampler()
     sampler.sample()
-    return LocalSupervisor(setup, identity, sampler, make_presentation()).run(setup.settings.source_orders)
+    # A reader of JSON lines wants nothing between them.
+    presentation = make_presentation(wanted=not setup.settings.log.only_json)
+    succeeded = LocalSupervisor(setup, identity, sampler, presentation).run(setup.settings.source_orders)
+    return 0 if succeeded else 1
 
 
-def _serve(setup: WorkerSetup, identity: dict[str, object]) -> bool:
+def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     settings = setup.settings
     limits = HostLimits(
         job_timeout_seconds=settings.job.timeout_seconds,
@@ -97,9 +117,9 @@ def _serve(setup: WorkerSetup, identity: dict[str, object]) -> bool:
         max_jobs=settings.job.max_jobs,
         announces_start=setup.is_media,
     )
-    exchange = RabbitMQExchange(settings.amqp, identity=identity, now=utc_now)
     try:
-        return BrokerSupervisor(settings, identity, exchange, make_host, options).run() == 0
+        exchange = RabbitMQExchange(settings.amqp, identity=identity, now=utc_now)
+        return BrokerSupervisor(settings, identity, exchange, make_host, options).run()
     except (ConfigurationError, HostError) as error:
         _logger.error("The worker cannot start: %s", error)
-        return False
+        return 1
