@@ -46,6 +46,7 @@ class _Resolver:
         self._tick_rate = document.tick_rate
 
     def interval(self, element: Body | Div | Paragraph | Span, around: _Interval) -> _Interval:
+        """Begin and end of an element in seconds, from those of the element around it."""
         start = around[0] + self._seconds(element, "begin", 0.0)
         end = min(
             around[0] + self._seconds(element, "end", inf),
@@ -55,6 +56,7 @@ class _Resolver:
         return start, max(start, end)
 
     def div(self, div: Div, around: _Interval) -> Iterator[TimedText]:
+        """The texts of a group."""
         interval = self.interval(div, around)
         for paragraph in div.paragraphs:
             yield from self._paragraph(paragraph, self.interval(paragraph, interval))
