@@ -17,7 +17,7 @@ from tests.support.rabbitmq import RabbitMqNode, VirtualHost, eventually
 from tests.support.tap import Tap
 from tests.support.workers import QUEUE, WorkerProcess, code_order
 
-__all__ = ["CuttingProxy", "Scene", "gone", "parameter", "text_of"]
+__all__ = ["TERMINAL", "CuttingProxy", "Scene", "gone", "parameter", "text_of"]
 
 TERMINAL = ("job_completed", "job_error", "job_stopped")
 #: Until the test touches the file ``gate``: the job runs as long as the test wants it to.

@@ -64,6 +64,7 @@ async def test_a_missing_permission_ends_the_worker(scene: Scene, permissions: d
         assert "403 ACCESS_REFUSED" in worker.log
         assert named in worker.log
         assert f"Check the permissions of the user '{scene.host.username}'." in worker.log
+        assert "Traceback" not in worker.log
 
 
 async def test_a_worker_started_before_its_broker_waits_for_it(scene: Scene):
