@@ -70,6 +70,7 @@ class _Opening(Generic[_T]):
         threading.Thread(target=self._run, name="media-opening", daemon=True).start()
 
     def wait(self, channel: McaiChannel) -> _T | None:
+        """What the call gave; ``None`` when the job was stopped before it came back."""
         while not self._done.wait(STOP_CHECK_SECONDS):
             if channel.is_stopped():
                 with self._lock:

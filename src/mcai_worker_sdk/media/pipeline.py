@@ -217,7 +217,7 @@ class Pipeline:
         """Take from the decoders what they hold after the source broke off."""
         for index in sorted(self._decoders):
             if index in self._open_streams:
-                stream = self._source.container.streams[index]
+                stream: Any = self._source.container.streams[index]
                 if self._decoders[index].is_sparse:
                     self._end_stream(self._decoders[index], chunk)
                     continue

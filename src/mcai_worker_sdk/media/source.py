@@ -47,11 +47,12 @@ class MediaSource(Protocol):
 
 
 class FileSource:
-    """A file, or a network source with an end, opened by FFmpeg itself."""
+    """A file, or a network source, opened by FFmpeg itself."""
 
-    def __init__(self, container: InputContainer) -> None:
+    def __init__(self, container: InputContainer, *, is_network: bool) -> None:
         self._container = container
         self._context = probe(container)
+        self._is_live = is_network and self._context.duration is None
 
     @property
     def container(self) -> InputContainer:
@@ -65,8 +66,8 @@ class FileSource:
 
     @property
     def is_live(self) -> bool:
-        """False: the source ends by itself."""
-        return False
+        """True for a network source that does not say how long it is."""
+        return self._is_live
 
     def interrupt(self) -> None:
         """Nothing: a file answers at once, and FFmpeg ends a network read at its time-out."""
@@ -89,7 +90,7 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> FileSource:
         MediaTimeoutError: A network source did not answer in time.
     """
     try:
-        return FileSource(_open_container(url, hwaccel))
+        return FileSource(_open_container(url, hwaccel), is_network=is_network_url(url))
     except av.error.ExitError as error:
         raise MediaTimeoutError(
             f"Source {shown_url(url)!r} did not answer for {NETWORK_TIMEOUT_SECONDS:.0f} s; expected it to open. "
