@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import logging
 import os
 import signal
-import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.host.runner import WorkerSetup
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.protocol.delivery import Settlement
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, SystemInformation, missing_paths
@@ -26,6 +27,8 @@ from mcai_worker_sdk.supervisor.presentation import OrderPresentation
 __all__ = ["LocalSupervisor"]
 
 _logger = logging.getLogger(__name__)
+
+_LEFT = "the run was interrupted."
 
 
 class _NoBlackList:
@@ -59,13 +62,15 @@ class LocalSupervisor:
         self._presentation = presentation
         self._results: list[JobResult] = []
         self._interrupted = False
+        self._job_id: int | None = None
         self._host_failure: str | None = None
         # Nobody brings a delayed order back here, so a missing requirement fails the order at once.
         self._lifecycle = Lifecycle(LifecycleOptions(soft_rejects_limit=0))
         self._host = InlineHost(setup, self._take)
+        self._exchange = LocalExchange(utc_now, self._on_response)
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
-            exchange=LocalExchange(utc_now, self._on_response),
+            exchange=self._exchange,
             host=self._host,
             identity=identity,
             system_information=system_information,
@@ -85,17 +90,19 @@ class LocalSupervisor:
             True when every order was read, run and ended without error. Ctrl-C stops the job at hand and leaves the
             rest; a second one ends the process at once.
         """
-        with _ctrl_c(self._interrupt), self._presentation:
+        with _ctrl_c(self._interrupt, self._presentation.abandon), self._presentation:
             self._host.attach()
             if self._host_failure is not None:
                 _logger.error("The worker cannot run: %s", self._host_failure)
                 return False
             outcomes = [self._run_order(path) for path in paths]
+            # A job that was initialised and never started has something to close.
+            self._take(ev.ShutdownRequested())
         return all(outcomes) and not self._interrupted
 
     def _run_order(self, path: Path) -> bool:
         if self._interrupted:
-            _logger.warning("The source order %r is left: the run was interrupted.", str(path))
+            _logger.warning("The source order %r is left: %s", str(path), _LEFT)
             return False
         _logger.info("Start to process order: %r", str(path))
         self._results.clear()
@@ -113,7 +120,18 @@ class LocalSupervisor:
             message = f"Source order {str(path)!r}: {error}"
             _logger.error("%s", message)
             return message
+        # In this order: an interruption finds the job, or is found here.
+        self._job_id = getattr(order, "job_id", None)
+        if self._interrupted:
+            return _LEFT
         self._take(ev.OrderReceived(delivery, order))
+        self._job_id = None
+        if self._exchange.settled[-1] != (delivery, Settlement.ACK):
+            message = (
+                f"Source order {str(path)!r} was not run: another job is initialised, or the worker was told to end."
+            )
+            _logger.error("%s", message)
+            return message
         return None
 
     def _take(self, event: ev.Event) -> None:
@@ -128,10 +146,14 @@ class LocalSupervisor:
             self._results.append(response)
 
     def _interrupt(self) -> None:
+        """Called by a signal handler, which may have come while this thread holds any lock: the work is another's."""
         self._interrupted = True
-        job_id = self._lifecycle.current_job_id
+        _thread.start_new_thread(self._ask_to_stop, ())
+
+    def _ask_to_stop(self) -> None:
+        _logger.warning("Interrupted: the job is asked to stop, other orders are left; Ctrl-C again ends at once.")
+        job_id = self._job_id
         if job_id is not None:
-            _logger.warning("Interrupted: the job is asked to stop; Ctrl-C again ends at once.")
             self._host.stop(job_id)
 
     @staticmethod
@@ -149,15 +171,16 @@ def _run_now(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("A local effect tried to wait; expected every part of the local exchange to answer at once.")
 
 
-@contextmanager
-def _ctrl_c(interrupt: Any) -> Iterator[None]:
-    """Have the first Ctrl-C call ``interrupt`` and the second one end the process."""
+@contextlib.contextmanager
+def _ctrl_c(interrupt: Callable[[], None], abandon: Callable[[], None]) -> Iterator[None]:
+    """Have the first Ctrl-C call ``interrupt``, and the second one ``abandon`` before it ends the process."""
     asked = False
 
     def on_signal(number: int, _frame: object) -> None:
         nonlocal asked
         if asked:
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):  # The terminal may be what has gone; the end must come all the same.
+                abandon()
             os._exit(128 + number)
         asked = True
         interrupt()
