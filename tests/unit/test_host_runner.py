@@ -1,0 +1,451 @@
+"""The runner: one job from its order to its result, whatever user code does."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import mcai_worker_sdk as mcai
+from mcai_worker_sdk import logs
+from mcai_worker_sdk.errors import JobError
+from mcai_worker_sdk.host import runner as runner_module
+from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES
+from mcai_worker_sdk.host.runner import Runner
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import JobState
+from tests.unit.host_kit import CodeWorker, code, setup_of
+
+
+class Parameters(mcai.WorkerParameters):
+    """What an order may say."""
+
+    text: str = ""
+    number: int = 0
+
+
+class Scripted(CodeWorker):
+    """A worker whose ``process`` is a function of the test."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        super().__init__()
+        self.work = work
+
+    def process(self, channel: mcai.McaiChannel, parameters: Any, job_id: int) -> Any:
+        return self.work(channel, parameters, job_id)
+
+
+def runner_of(work: Callable[..., Any], reported: list[tuple[int, int]] | None = None, **environ: str) -> Runner:
+    report = (lambda _job_id, _percent: None) if reported is None else lambda *values: reported.append(values)
+    return Runner(setup_of(Scripted(work), Parameters, environ), report)
+
+
+def parameter(name: str, value: Any, **more: Any) -> OrderParameter:
+    return OrderParameter(id=name, type="any", value=value, **more)
+
+
+def fail(error: BaseException) -> Callable[..., Any]:
+    def work(*_: Any) -> None:
+        raise error
+
+    return work
+
+
+# Results
+
+
+def test_a_job_gets_its_channel_its_parameters_and_its_id():
+    def work(channel: mcai.McaiChannel, parameters: Parameters, job_id: int) -> Any:
+        assert isinstance(channel, mcai.McaiChannel)
+        assert vars(parameters) == {"text": "é", "number": 3}
+        assert job_id == 7
+        channel.publish_job_progression(12.9)
+        return {"destination_paths": ["/out"]}
+
+    reported: list[tuple[int, int]] = []
+    result = runner_of(work, reported).run(7, (parameter("text", "é"), parameter("number", 3)))
+
+    assert (result.job_id, result.state, result.destination_paths) == (7, JobState.COMPLETED, ("/out",))
+    assert reported == [(7, 12)]
+
+
+def test_nothing_leaks_from_one_job_to_the_next():
+    seen: list[Parameters] = []
+
+    def work(_channel: Any, parameters: Parameters, _job_id: int) -> None:
+        seen.append(parameters)
+        parameters.text += " changed"
+        parameters.extra = 1  # type: ignore[attr-defined]
+
+    runner = runner_of(work)
+    runner.run(1, (parameter("text", "one"),))
+    runner.run(2, ())
+
+    assert vars(seen[1]) == {"text": " changed", "number": 0, "extra": 1}
+    assert seen[0] is not seen[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (mcai.JobStatus.Completed, JobState.COMPLETED),
+        (mcai.JobStatus.Stopped, JobState.STOPPED),
+        (mcai.JobStatus.Error, JobState.ERROR),
+    ],
+)
+def test_the_status_that_the_job_set_counts(status: mcai.JobStatus, state: JobState):
+    result = runner_of(lambda channel, *_: channel.set_job_status(status) and None).run(1, ())
+
+    assert result.state is state
+    assert result.message == ("No message for this error in worker" if state is JobState.ERROR else None)
+
+
+def test_a_message_that_the_job_set_is_masked_and_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    logs.mask_secret("open-sesame")
+
+    def work(channel: mcai.McaiChannel, *_: Any) -> None:
+        channel.set_job_status(mcai.JobStatus.Error)
+        channel.set_error_message("open-sesame " + "☃" * 5000)
+
+    message = runner_of(work).run(1, ()).message or ""
+
+    assert message.startswith("*** ☃")
+    assert len(message.encode()) <= MESSAGE_LIMIT_BYTES
+
+
+def test_a_result_that_cannot_be_published_fails_the_job():
+    result = runner_of(lambda *_: {"parameters": [{"id": "n", "kind": "int", "value": "abc"}]}).run(1, ())
+
+    assert result.state is JobState.ERROR
+    assert "'n'" in (result.message or "")
+
+
+def test_a_warning_about_a_result_names_the_job(caplog: pytest.LogCaptureFixture):
+    result = runner_of(lambda *_: "done, 100 %s").run(9, ())
+
+    (record,) = caplog.records
+    assert result.state is JobState.COMPLETED
+    assert (record.levelno, record.job_id) == (logging.WARNING, 9)  # type: ignore[attr-defined]
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("x"), "ValueError: x"),
+        (SystemExit(3), "SystemExit: 3"),
+        (SystemExit(), "SystemExit"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (MemoryError(), "MemoryError"),
+        (StopIteration("s"), "StopIteration: s"),
+        (JobError("The clip is missing."), "The clip is missing."),
+        (NotImplementedError(), "NotImplementedError"),
+    ],
+)
+def test_whatever_process_raises_ends_its_job_only(error: BaseException, said: str):
+    runner = runner_of(lambda _channel, parameters, _job_id: fail(error)() if parameters.number == 0 else None)
+    failed = runner.run(1, ())
+    next_one = runner.run(2, (parameter("number", 1),))
+
+    assert (failed.job_id, failed.state) == (1, JobState.ERROR)
+    assert (failed.message or "").splitlines()[0] == said
+    assert next_one.state is JobState.COMPLETED
+
+
+def test_the_message_shows_user_code_and_not_the_sdk():
+    message = runner_of(fail(ValueError("x"))).run(1, ()).message or ""
+
+    assert "test_host_runner.py" in message
+    assert runner_module.__file__ not in message
+
+
+def test_an_exception_that_cannot_be_printed_fails_its_job_only():
+    class UnprintableError(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(1)
+
+    message = runner_of(fail(UnprintableError())).run(1, ()).message or ""
+
+    assert message.startswith("UnprintableError: <its text cannot be read: SystemExit>")
+
+
+def test_every_wrong_parameter_is_named_and_process_is_not_called():
+    called: list[int] = []
+    wrong = (parameter("number", "x"), parameter("text", 5), parameter("other", 1))
+    message = runner_of(lambda *_: called.append(1)).run(1, wrong).message or ""
+
+    assert [name for name in ("number", "text", "other") if name not in message] == []
+    assert called == []
+
+
+def test_a_credential_that_is_not_there_fails_the_job():
+    result = runner_of(lambda *_: None).run(1, (parameter("text", "NO_KEY", store="env"),))
+
+    assert result.state is JobState.ERROR
+    assert "NO_KEY" in (result.message or "")
+
+
+def test_a_credential_is_masked_in_whatever_the_job_says_of_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+
+    def work(_channel: Any, parameters: Parameters, _job_id: int) -> None:
+        assert parameters.text == "open-sesame"
+        raise ValueError(f"refused: {parameters.text}")
+
+    message = runner_of(work, KEY="open-sesame").run(1, (parameter("text", "KEY", store="env"),)).message or ""
+
+    assert message.startswith("ValueError: refused: ***\n")
+    assert "open-sesame" not in message
+
+
+# Stops
+
+
+def test_a_stop_that_comes_before_the_job_is_kept_for_it():
+    runner = runner_of(lambda channel, *_: {"destination_paths": [str(channel.is_stopped())]})
+    runner.expect(1)
+    runner.stop(1)
+    result = runner.run(1, ())
+
+    assert (result.state, result.destination_paths) == (JobState.STOPPED, ("True",))
+
+
+def test_a_stop_of_another_job_or_an_earlier_run_is_not():
+    runner = runner_of(lambda channel, *_: {"destination_paths": [str(channel.is_stopped())]})
+    runner.stop(1)
+    runner.stop(2)
+    runner.expect(2)
+    result = runner.run(2, ())
+    again = runner.run(1, ())
+
+    assert (result.state, result.destination_paths) == (JobState.COMPLETED, ("False",))
+    assert again.state is JobState.COMPLETED
+
+
+def test_a_stop_during_the_credentials_is_seen_by_process(monkeypatch: pytest.MonkeyPatch):
+    resolve = runner_module.CredentialResolver.resolve
+
+    def stop_meanwhile(self: Any, parameters: Any) -> Any:
+        thread = threading.Thread(target=runner.stop, args=(1,))
+        thread.start()
+        thread.join()
+        return resolve(self, parameters)
+
+    monkeypatch.setattr(runner_module.CredentialResolver, "resolve", stop_meanwhile)
+    runner = runner_of(lambda channel, *_: {"destination_paths": [str(channel.is_stopped())]})
+
+    assert runner.run(1, ()).state is JobState.STOPPED
+
+
+def test_a_job_that_never_asked_completes_though_it_was_told_to_stop():
+    runner = runner_of(lambda _channel, _parameters, job_id: runner.stop(job_id))
+
+    assert runner.run(1, ()).state is JobState.COMPLETED
+
+
+def test_a_stopped_job_keeps_what_it_returned():
+    def work(channel: mcai.McaiChannel, _parameters: Any, job_id: int) -> Any:
+        runner.stop(job_id)
+        assert channel.is_stopped()
+        return {"destination_paths": ["/half"]}
+
+    runner = runner_of(work)
+    result = runner.run(1, ())
+
+    assert (result.state, result.destination_paths) == (JobState.STOPPED, ("/half",))
+
+
+# Initialised jobs
+
+
+def test_an_initialised_job_starts_with_its_parameters():
+    runner = runner_of(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.text]})
+
+    assert runner.initialise(1, (parameter("text", "a"),)) is None
+    assert runner.current_job_id == 1
+    assert runner.start(1, ()).destination_paths == ("a",)
+    assert runner.current_job_id is None
+
+
+def test_other_parameters_at_the_start_replace_them():
+    runner = runner_of(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.text]})
+    runner.initialise(1, (parameter("text", "a"),))
+
+    assert runner.start(1, (parameter("text", "b"),)).destination_paths == ("b",)
+
+
+def test_other_parameters_that_are_wrong_fail_the_start():
+    runner = runner_of(lambda *_: None)
+    runner.initialise(1, ())
+
+    assert runner.start(1, (parameter("number", "x"),)).state is JobState.ERROR
+
+
+def test_a_job_that_fails_to_initialise_ends_there():
+    runner = runner_of(lambda *_: None)
+    failure = runner.initialise(1, (parameter("number", "x"),))
+
+    assert failure is not None
+    assert failure.state is JobState.ERROR
+    assert runner.current_job_id is None
+
+
+def test_a_start_without_an_initialised_job_runs_the_order_itself():
+    runner = runner_of(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.text]})
+    runner.initialise(1, ())
+
+    assert runner.start(2, (parameter("text", "b"),)).destination_paths == ("b",)
+
+
+def test_a_discarded_job_is_stopped_and_its_channel_closed():
+    runner = runner_of(lambda *_: None)
+    runner.initialise(1, ())
+
+    assert (runner.discard(1).state, runner.current_job_id) == (JobState.STOPPED, None)
+    assert runner.discard(1).state is JobState.STOPPED
+
+
+# Updates
+
+
+def test_an_update_from_another_thread_reaches_the_running_job():
+    began, updated = threading.Event(), threading.Event()
+
+    def work(*_: Any) -> Any:
+        began.set()
+        assert updated.wait(30)
+        return {"destination_paths": runner._setup.worker.updates}  # type: ignore[attr-defined]
+
+    runner = Runner(setup_of(Scripted(work)), lambda *_: None)
+    answers: list[str | None] = []
+
+    def update() -> None:
+        began.wait(30)
+        answers.extend(runner.update(1, code(text)) for text in ("b", "refuse"))
+        answers.append(runner.update(2, code("c")))
+        updated.set()
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    result = runner.run(1, ())
+    thread.join()
+
+    assert result.destination_paths == ("b",)
+    taken, refused, not_running = answers
+    assert taken is None
+    assert (refused or "").startswith("ValueError: not now")
+    assert not_running == "Job 2 is not running: the update is refused."
+
+
+def test_an_update_with_wrong_parameters_is_refused_and_the_job_goes_on():
+    refusals: list[str | None] = []
+    runner = runner_of(lambda *_: refusals.append(runner.update(1, (parameter("number", "x"),))))
+    result = runner.run(1, ())
+
+    assert "number" in (refusals[0] or "")
+    assert result.state is JobState.COMPLETED
+
+
+def test_a_worker_without_update_process_says_so():
+    class Plain:
+        def process(self, _channel: Any, _parameters: Any, job_id: int) -> Any:
+            return {"destination_paths": [runner.update(job_id, ()) or "taken"]}
+
+    runner = Runner(setup_of(Plain(), Parameters), lambda *_: None)
+
+    assert runner.run(1, ()).destination_paths == (
+        "The worker takes no update: it defines no update_process(parameters) method.",
+    )
+
+
+# After the end
+
+
+def test_a_channel_does_nothing_after_the_end():
+    kept: list[mcai.McaiChannel] = []
+    reported: list[tuple[int, int]] = []
+    runner_of(lambda channel, *_: kept.append(channel), reported).run(1, ())
+    (channel,) = kept
+
+    assert channel.publish_job_progression(50) is False
+    assert channel.set_job_status(mcai.JobStatus.Error) is False
+    assert channel.set_error_message("late") is False
+    assert channel.is_stopped() is False
+    assert reported == []
+
+
+def test_no_progression_comes_after_the_end_though_a_thread_is_in_the_middle_of_one():
+    inside, go_on = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def report(_job_id: int, _percent: int) -> None:
+        inside.set()
+        go_on.wait(30)
+        order.append("progression")
+
+    def work(channel: mcai.McaiChannel, *_: Any) -> None:
+        threading.Thread(target=channel.publish_job_progression, args=(1,)).start()
+        assert inside.wait(30)
+        threading.Timer(0.05, go_on.set).start()
+
+    Runner(setup_of(Scripted(work), Parameters), report).run(1, ())
+    order.append("result")
+
+    assert order == ["progression", "result"]
+
+
+@pytest.mark.parametrize("ends", ["return", "raise"])
+def test_parameters_result_and_traceback_of_a_finished_job_are_not_kept(ends: str, monkeypatch: pytest.MonkeyPatch):
+    # Pytest keeps log records, and with them exceptions.
+    monkeypatch.setattr(logging.getLogger("mcai_worker_sdk"), "disabled", True)
+    monkeypatch.setattr(runner_module._logger, "disabled", True)
+    kept: list[weakref.ref[Any]] = []
+
+    class Local:
+        """Something in a frame of user code."""
+
+    def work(channel: mcai.McaiChannel, parameters: Any, _job_id: int) -> None:
+        local = Local()
+        kept.extend([weakref.ref(local), weakref.ref(parameters), weakref.ref(channel)])
+        if ends == "raise":
+            error = ValueError("x")
+            kept.append(weakref.ref(error))
+            raise error
+
+    runner = runner_of(work)
+    runner.run(1, (parameter("text", "x"),))
+    gc.collect()
+
+    assert [reference() for reference in kept] == [None] * len(kept)
+
+
+def test_a_job_is_on_the_log_records_of_its_time_only():
+    seen = []
+    runner = runner_of(lambda *_: seen.append(logs.current_job.get()))
+    runner.run(7, ())
+
+    assert seen == [7]
+    assert logs.current_job.get() == logs.NO_JOB
+
+
+# Time
+
+
+def test_the_cpu_time_counts_the_jobs_children():
+    burn = "import resource\nwhile resource.getrusage(resource.RUSAGE_SELF).ru_utime < 0.3: pass"
+    runner = runner_of(lambda *_: subprocess.run([sys.executable, "-c", burn], check=True) and None)
+    result = runner.run(1, ())
+
+    assert result.cpu_time_seconds >= 0.3
+    assert result.execution_duration_seconds > 0
