@@ -55,8 +55,7 @@ class ThreadHost(LinkedHost):
 
     def kill(self, verdict: JobResult, reason: str) -> None:
         """A thread cannot be killed: the job is told to stop, and that is all."""
-        del verdict
-        if self._job is not None:
+        if not self._end_waiting_job(verdict) and self._job is not None:
             _logger.warning(
                 "The job should be killed (%s), but MCAI_ISOLATION=thread cannot: it is told to stop.",
                 reason,
