@@ -76,9 +76,11 @@ class Driver:
         delivery = Delivery(body, **properties)
         return delivery, self.feed(received(delivery))
 
-    def tell(self, order_type: str, job_id: int | None = None, **values: Any) -> list[Effect]:
+    def tell(
+        self, order_type: str, job_id: int | None = None, *, redelivered: bool = False, **values: Any
+    ) -> list[Effect]:
         """Deliver a direct message."""
-        return self.deliver(control(order_type, job_id, **values), lane=Lane.DIRECT)[1]
+        return self.deliver(control(order_type, job_id, **values), lane=Lane.DIRECT, redelivered=redelivered)[1]
 
     def end(self, job_id: int = 7, state: JobState = JobState.COMPLETED) -> list[Effect]:
         """The host reports the end of a job."""

@@ -13,11 +13,20 @@ from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.lifecycle.settlement import Case
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
-from mcai_worker_sdk.protocol.orders import InitProcess, JobOrder
+from mcai_worker_sdk.protocol.orders import (
+    InitProcess,
+    JobOrder,
+    ReachedExpiration,
+    StartProcess,
+    StopProcess,
+    UpdateProcess,
+)
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 from tests.unit.lifecycle_kit import received
 
 OrderKey = tuple[int, bytes, int]
+
+EXPIRED = "Job TTL has been reached."
 
 _PUBLISHES_BEFORE = {
     Case.COMPLETED: JobState.COMPLETED,
@@ -53,8 +62,10 @@ class Run:
 
     job_id: int
     key: OrderKey
+    attempts: int
     queued: bool
     holds: Delivery | None
+    checking: bool = False
     told_to_end: bool = False
     expired: bool = False
     abandoned: bool = False
@@ -73,9 +84,13 @@ class World:
         self.void: list[Delivery] = []
         #: What the broker delivers again.
         self.returning: list[Delivery] = []
-        #: Orders that are done with while the broker may not know it.
-        self.done: list[OrderKey] = []
+        #: The same of the direct lane, whose messages are done with once they were obeyed.
+        self.returning_direct: list[Delivery] = []
+        #: Orders that are done with while the broker may not know it, with the attempts they had.
+        self.done: dict[OrderKey, int] = {}
         self.unproven: tuple[OrderKey, Delivery] | None = None
+        self.unproven_direct: Delivery | None = None
+        self.draining = False
         self.consuming = self.ready = self.suspended = self.shutting_down = self.holding_off = self.terminated = False
 
     @property
@@ -91,16 +106,66 @@ class World:
         if delivery.lane is Lane.JOBS:
             assert self.unsettled_order is None
             self.unproven = None
-        expected = self._expected_of(event)
-        before = self.lifecycle.current_job_id
+        expected, run = self._expected_of(event), self.run
+        phase = self._phase()
+        if isinstance(event, ev.OrderReceived) and run is not None:
+            self._note_what_ends(event.order, run)
         self.open.append(delivery)
-        effects = self.feed(event, accepts=self._run_of(event) if before is None else None)
-        assert expected is None or [effect for effect in effects if isinstance(effect, fx.Settle)] == expected
+        effects = self.feed(event, accepts=self._run_of(event) if run is None else None)
+        settled = [effect for effect in effects if isinstance(effect, fx.Settle)]
         if expected is not None:
+            assert settled == expected
             assert not [effect for effect in effects if isinstance(effect, fx.RunJob | fx.CheckRequirements)]
+        else:
+            assert fx.Settle(delivery, Case.REPORTED) not in settled, "only what is done with is dropped as reported"
+        if isinstance(event, ev.OrderReceived):
+            if delivery.lane is Lane.JOBS and isinstance(event.order, JobOrder):
+                assert effects or expected == [], "only the order of the job in hand is adopted without a word"
+            self._check_direct(event, run, phase, effects)
         assert delivery not in self.open or delivery.lane is Lane.JOBS, "direct messages are settled at once"
         assert delivery not in self.open or self.lifecycle.current_job_id is not None, "only a job in hand keeps one"
         return effects
+
+    def _phase(self) -> str | None:
+        """How far the job in hand is, as its requirements and the host tell."""
+        if self.run is None:
+            return None
+        return "checking" if self.run.checking else self.host.phase if self.host else None
+
+    def _note_what_ends(self, order: object, run: Run) -> None:
+        if isinstance(order, StopProcess | ReachedExpiration) and order.job_id == run.job_id:
+            run.told_to_end = True
+            run.expired |= isinstance(order, ReachedExpiration)
+
+    def _check_direct(self, event: ev.OrderReceived, run: Run | None, phase: str | None, effects: list[Effect]) -> None:
+        """What an order about one job must do, and at once."""
+        order, delivery = event.order, event.delivery
+        kinds = [type(effect) for effect in effects]
+        named = run is not None and run.job_id == getattr(order, "job_id", None)
+        idle = run is None and not self.shutting_down
+        begins = isinstance(order, InitProcess) or (isinstance(order, JobOrder) and delivery.lane is Lane.DIRECT)
+        if delivery.redelivered and (begins or (isinstance(order, StartProcess) and not named)):
+            assert kinds == [fx.Warn, fx.Settle], "a message that was obeyed begins nothing a second time"
+        elif begins and idle:
+            assert self.run is not None, "a fresh message begins a job in an idle worker"
+        elif isinstance(order, StartProcess) and not named:
+            assert [e.result.job_id for e in effects if isinstance(e, fx.PublishResult)] == [order.job_id]
+        elif isinstance(order, StartProcess) and phase == "ready":
+            assert (fx.StartJob in kinds) == (not run.told_to_end and not self.shutting_down)
+        elif isinstance(order, UpdateProcess):
+            answers = [kind for kind in kinds if kind in (fx.UpdateJob, fx.RefuseUpdate)]
+            early = phase in ("checking", "initialising")
+            assert answers == ([fx.RefuseUpdate if early else fx.UpdateJob] if named else [])
+        elif isinstance(order, StopProcess | ReachedExpiration) and named and phase == "checking":
+            self._check_end_at_once(run, effects)
+
+    def _check_end_at_once(self, run: Run, effects: list[Effect]) -> None:
+        result = failed_result(run.job_id, EXPIRED) if run.expired else JobResult(run.job_id, JobState.STOPPED)
+        assert [effect.result for effect in effects if isinstance(effect, fx.PublishResult)] == [result]
+        if run.holds is not None:
+            case = Case.FAILED if run.expired else Case.STOPPED
+            assert fx.Settle(run.holds, case) in effects, "its order is settled with its result"
+        assert self.run is None, "a job that is still checked waits for nobody"
 
     def _expected_of(self, event: ev.Event) -> list[Effect] | None:
         """The settlements of an order that must be recognised; ``None`` when it need not be."""
@@ -110,20 +175,20 @@ class World:
         if delivery.lane is Lane.DIRECT:
             return None
         run = self.run
-        if run and run.queued and run.holds is None and delivery.redelivered and run.key[:2] == key[:2]:
+        if run and run.queued and run.holds is None and _came_back(delivery, run.attempts) and run.key[:2] == key[:2]:
             run.holds = delivery
             return []
-        if key not in self.done:
+        attempts = self.done.pop(key, None)
+        if attempts is None or not _came_back(delivery, attempts):
             return None
-        self.done.remove(key)
-        return [fx.Settle(delivery, Case.REPORTED)] if delivery.redelivered else None
+        return [fx.Settle(delivery, Case.REPORTED)]
 
     def _run_of(self, event: ev.Event) -> Run | None:
         if not isinstance(event, ev.OrderReceived) or not isinstance(event.order, JobOrder | InitProcess):
             return None
         key = _key(event.delivery, event.order.job_id)
         queued = isinstance(event.order, JobOrder) and event.delivery.lane is Lane.JOBS
-        return Run(event.order.job_id, key, queued, event.delivery if queued else None)
+        return Run(event.order.job_id, key, event.delivery.attempts, queued, event.delivery if queued else None)
 
     def lose_link(self, *, acknowledgement_too: bool) -> list[Effect]:
         """The broker takes back what is unsettled, and perhaps what it was just told is done."""
@@ -133,13 +198,55 @@ class World:
         self.open = []
         if self.unproven is not None:
             key, delivery = self.unproven
-            self.done.append(key)
+            self.done[key] = delivery.attempts
             if acknowledgement_too:
                 self.returning.append(again(delivery, redelivered=True))
-        self.unproven = None
-        if self.run:
-            self.run.holds = None
-        return self.feed(ev.LinkLost())
+        if self.unproven_direct is not None and acknowledgement_too:
+            self.returning_direct.append(again(self.unproven_direct, redelivered=True))
+        self.unproven = self.unproven_direct = None
+        run = self.run
+        if run:
+            run.holds = None
+        effects = self.feed(ev.LinkLost())
+        assert not [effect for effect in effects if isinstance(effect, fx.PublishResult | fx.Settle)]
+        kept = run if run and not (run.queued and run.checking) else None
+        assert self.run is kept, "only a queued job that did not run yet goes with the link"
+        return effects
+
+    def answer_check(self, missing: list[str]) -> list[Effect]:
+        """The oldest look for requirements ends; its job may be gone."""
+        job_id = self.checks.pop(0)
+        run = self.run
+        awaited = run is not None and run.checking and run.job_id == job_id
+        if awaited:
+            run.checking = False
+        effects = self.feed(ev.RequirementsChecked(job_id, missing))
+        runs = any(isinstance(effect, fx.RunJob) for effect in effects)
+        assert runs == (awaited and not missing)
+        assert awaited or effects == [], "an answer that comes too late changes nothing"
+        return effects
+
+    def shut_down(self, request: Delivery | None) -> list[Effect]:
+        """A signal, or the order that is given, asks the worker to end."""
+        run, first, self.shutting_down = self.run, not self.shutting_down, True
+        effects = self.feed(ev.ShutdownRequested()) if request is None else self.deliver(request)
+        effects = [effect for effect in effects if not (isinstance(effect, fx.Settle) and effect.delivery is request)]
+        published = [effect.result for effect in effects if isinstance(effect, fx.PublishResult)]
+        settled = [effect for effect in effects if isinstance(effect, fx.Settle)]
+        if not first:
+            assert effects == [], "a second request changes nothing"
+        elif run is None or run.checking:
+            direct = run is not None and not run.queued
+            assert published == ([JobResult(run.job_id, JobState.STOPPED)] if direct else [])
+            assert settled == ([fx.Settle(run.holds, Case.SHUTTING_DOWN)] if run and run.holds else [])
+            assert self.run is None
+            assert self.terminated
+            assert not self.draining
+        else:
+            assert (published, settled) == ([], [])
+            assert self.run is run
+            assert self.draining, "the job in hand has its grace from now on"
+        return effects
 
     def end_job(self, state: JobState) -> list[Effect]:
         """The host reports the end of its job."""
@@ -158,9 +265,9 @@ class World:
             assert [(result.job_id, result.state) for result in published] == [(job_id, state)]
             assert len(settled) == (1 if run.holds else 0)
         if run.expired and not given_back:
-            assert published == [failed_result(job_id, "Job TTL has been reached.")]
+            assert published == [failed_result(job_id, EXPIRED)]
         if run.queued and run.holds is None and not given_back:
-            self.done.append(run.key)
+            self.done[run.key] = run.attempts
         assert self.lifecycle.current_job_id is None
         return effects
 
@@ -210,7 +317,14 @@ class World:
             self.returning.append(again(delivery, redelivered=True))
         elif settle.settlement is Settlement.REJECT:
             self.returning.append(again(delivery, redelivered=False, attempts=delivery.attempts + 1))
-        elif delivery.lane is Lane.JOBS and isinstance(order := getattr(received(delivery), "order", None), JobOrder):
+        else:
+            self._note_acknowledgement(delivery, getattr(received(delivery), "order", None))
+
+    def _note_acknowledgement(self, delivery: Delivery, order: object) -> None:
+        if delivery.lane is Lane.DIRECT:
+            about_a_job = JobOrder | InitProcess | StartProcess | StopProcess | UpdateProcess | ReachedExpiration
+            self.unproven_direct = delivery if isinstance(order, about_a_job) else None
+        elif isinstance(order, JobOrder):
             self.unproven = (_key(delivery, order.job_id), delivery)
 
     def _obey(self, effect: Effect) -> None:
@@ -229,6 +343,9 @@ class World:
                 assert self.host is not None
                 assert self.host.job_id == effect.job_id
             case fx.CheckRequirements():
+                assert self.run is not None
+                assert (self.run.job_id, self.host) == (effect.job_id, None)
+                self.run.checking = True
                 self.checks.append(effect.job_id)
             case fx.Delay():
                 soft_rejects = effect.delivery.soft_rejects + 1
@@ -239,6 +356,11 @@ class World:
             case fx.ConsumeJobs() | fx.PauseJobs():
                 assert self.consuming is isinstance(effect, fx.PauseJobs), "consuming is asked for in turns"
                 self.consuming = not self.consuming
+            case fx.Drain():
+                assert self.shutting_down
+                assert self.host is not None, "grace is for a job that the host has"
+                assert not self.draining, "grace is given once"
+                self.draining = True
             case fx.Terminate():
                 self.terminated = True
             case _:
@@ -258,6 +380,11 @@ def again(delivery: Delivery, **changes: object) -> Delivery:
     """The same order as the broker delivers it next time."""
     facts = {"attempts": delivery.attempts, "soft_rejects": delivery.soft_rejects, **changes}
     return Delivery(delivery.body, delivery.lane, **facts)  # type: ignore[arg-type]
+
+
+def _came_back(delivery: Delivery, attempts: int) -> bool:
+    # Another worker may have sent it through the delay queue, which counts an attempt and forgets the redelivery.
+    return delivery.redelivered or delivery.attempts > attempts
 
 
 def _key(delivery: Delivery, job_id: int) -> OrderKey:

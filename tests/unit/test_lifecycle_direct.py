@@ -165,6 +165,73 @@ def test_an_order_that_met_a_direct_jobs_check_does_not_stop_the_worker_from_con
     assert driver.feed(ev.RequirementsChecked(8, ["/a"]))[-1] == fx.ConsumeJobs()
 
 
+# A direct message that comes again after the link was lost: it was obeyed when it came first
+
+
+def _begin(driver: Driver, order_type: str | None, *, redelivered: bool) -> list:
+    if order_type is None:
+        return driver.deliver(job(), lane=Lane.DIRECT, redelivered=redelivered)[1]
+    return driver.tell(order_type, 7, redelivered=redelivered)
+
+
+BEGINNINGS = pytest.mark.parametrize("order_type", [None, "init_process", "start_process"])
+
+
+@BEGINNINGS
+@pytest.mark.parametrize("other", [None, 8])
+def test_a_redelivered_message_that_begins_a_job_is_ignored(order_type: str | None, other: int | None) -> None:
+    driver = Driver() if other is None else Driver().initialised(other)
+    before = list(driver.effects)
+    effects = _begin(driver, order_type, redelivered=True)
+    assert [type(effect) for effect in effects] == [fx.Warn, fx.Settle]
+    assert effects[0].job_id == 7
+    assert cases(effects) == [Case.CONTROLLED]
+    assert driver.effects == before + effects
+    assert driver.lifecycle.current_job_id == other
+
+
+@BEGINNINGS
+def test_a_worker_that_ends_answers_a_redelivered_beginning_with_nothing_either(order_type: str | None) -> None:
+    driver = Driver()
+    driver.feed(ev.ShutdownRequested())
+    assert without_warnings(_begin(driver, order_type, redelivered=True))[:-1] == []
+
+
+@BEGINNINGS
+def test_a_job_that_ended_does_not_begin_again_and_is_not_reported_again(order_type: str | None) -> None:
+    driver = Driver()
+    if order_type is None:
+        driver.deliver(job(), lane=Lane.DIRECT)
+    else:
+        driver.initialised().tell("start_process", 7)
+    driver.lose_link()
+    driver.end()
+    assert without_warnings(_begin(driver, order_type, redelivered=True))[:-1] == []
+    assert results(driver.effects) == [(7, JobState.COMPLETED)]
+
+
+@pytest.mark.parametrize(
+    ("order_type", "kind"), [(None, fx.RunJob), ("init_process", fx.InitialiseJob), ("start_process", fx.PublishResult)]
+)
+def test_a_fresh_message_is_obeyed_even_behind_a_loss_of_the_link(order_type: str | None, kind: type) -> None:
+    driver = Driver().initialised()
+    driver.tell("start_process", 7)
+    driver.end()
+    driver.lose_link()
+    assert len(of_kind(_begin(driver, order_type, redelivered=False), kind)) == 1
+
+
+def test_a_redelivered_start_of_the_initialised_job_starts_it() -> None:
+    assert of_kind(Driver().initialised().tell("start_process", 7, redelivered=True), fx.StartJob)
+
+
+@pytest.mark.parametrize(("order_type", "kind"), [("stop_process", fx.StopJob), ("update_process", fx.UpdateJob)])
+def test_a_redelivered_message_about_the_job_in_hand_is_obeyed(order_type: str, kind: type) -> None:
+    driver = Driver()
+    driver.deliver(job())
+    assert len(of_kind(driver.tell(order_type, 7, redelivered=True), kind)) == 1
+
+
 # Stop, update, expire
 
 
@@ -209,10 +276,25 @@ def test_an_update_goes_to_the_job_that_is_named(direct: bool) -> None:
     assert without_warnings(driver.feed(ev.JobUpdated(7, "no"))) == [fx.RefuseUpdate(7, "no")]
 
 
-def test_an_update_waits_for_nobody() -> None:
+TOO_EARLY = "The job is still being prepared: the update is refused."
+
+
+def test_an_update_of_a_job_that_is_still_initialised_is_refused_at_once_and_the_job_goes_on() -> None:
     driver = Driver()
     driver.tell("init_process", 7)
-    assert without_warnings(driver.tell("update_process", 7))[:-1] == []
+    assert without_warnings(driver.tell("update_process", 7))[:-1] == [fx.RefuseUpdate(7, TOO_EARLY)]
+    assert without_warnings(driver.tell("update_process", 8))[:-1] == [], "another job's is nobody's here"
+    assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START)]
+    assert of_kind(driver.tell("update_process", 7), fx.UpdateJob)
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_an_update_of_a_job_that_is_still_checked_is_refused_at_once_and_the_job_runs(lane: Lane) -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]), lane=lane)
+    assert without_warnings(driver.tell("update_process", 7))[:-1] == [fx.RefuseUpdate(7, TOO_EARLY)]
+    assert without_warnings(driver.tell("update_process", 8))[:-1] == [], "another job's is nobody's here"
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
 
 
 @pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.STOPPED, JobState.ERROR])

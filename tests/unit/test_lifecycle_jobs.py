@@ -126,13 +126,49 @@ def test_an_answer_about_requirements_of_another_job_is_dropped() -> None:
 @pytest.mark.parametrize(
     ("order_type", "state"), [("stop_process", JobState.STOPPED), ("reached_expiration", JobState.ERROR)]
 )
-def test_a_job_told_to_end_while_its_requirements_are_looked_for_never_runs(order_type: str, state: JobState) -> None:
+@pytest.mark.parametrize("missing", [[], ["/a"]])
+def test_a_job_told_to_end_while_its_requirements_are_looked_for_ends_at_once_and_never_runs(
+    order_type: str, state: JobState, missing: list[str]
+) -> None:
+    driver = Driver()
+    delivery, _ = driver.deliver(job(requires=["/a"]))
+    effects = driver.tell(order_type, 7)
+    assert results(effects) == [(7, state)]
+    assert [type(effect) for effect in effects] == [fx.PublishResult, fx.Settle, fx.Settle]
+    assert effects[1] == fx.Settle(delivery, Case.STOPPED if state is JobState.STOPPED else Case.FAILED)
+    assert driver.lifecycle.current_job_id is None
+    assert driver.feed(ev.RequirementsChecked(7, missing)) == [], "the answer comes too late"
+    assert not of_kind(driver.effects, fx.RunJob)
+
+
+def test_a_job_that_expires_while_its_requirements_are_looked_for_says_so() -> None:
     driver = Driver()
     driver.deliver(job(requires=["/a"]))
-    driver.tell(order_type, 7)
-    effects = driver.feed(ev.RequirementsChecked(7, []))
+    (publication,) = of_kind(driver.tell("reached_expiration", 7), fx.PublishResult)
+    assert publication.result == failed_result(7, "Job TTL has been reached.")
+
+
+@pytest.mark.parametrize(
+    ("order_type", "state"), [("stop_process", JobState.STOPPED), ("reached_expiration", JobState.ERROR)]
+)
+def test_a_direct_job_told_to_end_while_its_requirements_are_looked_for_makes_room_at_once(
+    order_type: str, state: JobState
+) -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]), lane=Lane.DIRECT)
+    effects = driver.tell(order_type, 7)
+    assert [type(effect) for effect in effects] == [fx.PublishResult, fx.ConsumeJobs, fx.Settle]
     assert results(effects) == [(7, state)]
-    assert not of_kind(driver.effects, fx.RunJob)
+    assert of_kind(driver.deliver(job(8))[1], fx.RunJob)
+    assert driver.feed(ev.RequirementsChecked(7, [])) == []
+
+
+def test_only_the_job_that_is_named_ends_while_requirements_are_looked_for() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    assert results(driver.tell("stop_process", 8)) == []
+    assert results(driver.tell("reached_expiration", 8)) == [(8, JobState.ERROR)]
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
 
 
 # Attempts
@@ -144,12 +180,13 @@ def test_an_order_is_attempted_as_often_again_as_the_limit_says(attempts: int, r
     assert bool(of_kind(effects, fx.RunJob)) is runs
 
 
-def test_an_order_given_up_says_how_often_it_was_attempted() -> None:
+def test_an_order_given_up_says_how_often_it_came_back_and_where_to_look() -> None:
     _, effects = Driver(attempts_limit=1).deliver(job(), attempts=2)
     (result,) = [effect.result for effect in of_kind(effects, fx.PublishResult)]
     assert result.message is not None
-    assert "attempted 2 times" in result.message
+    assert "came back 2 times without a result" in result.message
     assert "MESSAGE_TTL_LIMIT is 1" in result.message
+    assert "logs" in result.message
 
 
 def test_a_redelivery_the_broker_has_counted_runs_without_a_trip_through_the_delay_queue() -> None:

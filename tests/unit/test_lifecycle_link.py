@@ -5,6 +5,7 @@ import pytest
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.lifecycle.state import ReportedOrders
 from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import JobState
 from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results
@@ -109,6 +110,112 @@ def test_an_order_that_is_not_redelivered_is_not_adopted() -> None:
     assert cases(driver.deliver(job())[1]) == [Case.ENGAGED]
 
 
+# An order that another worker had meanwhile, and sent through the delay queue: an attempt more, not redelivered
+
+
+@pytest.mark.parametrize("attempts", [0, 2])
+@pytest.mark.parametrize("elsewhere", [1, 3])
+def test_a_running_job_adopts_its_order_that_came_back_through_another_worker(attempts: int, elsewhere: int) -> None:
+    driver = Driver(attempts_limit=9)
+    driver.deliver(job(), attempts=attempts)
+    driver.lose_link()
+    adopted, effects = driver.deliver(job(), attempts=attempts + elsewhere)
+    assert effects == []
+    assert driver.end()[1:] == [fx.Settle(adopted, Case.COMPLETED)]
+    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+
+
+def test_an_adopted_order_that_came_through_another_worker_is_known_again_after_the_next_loss() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    for attempts, redelivered in [(1, False), (1, True), (2, False)]:
+        driver.lose_link()
+        assert driver.deliver(job(), attempts=attempts, redelivered=redelivered)[1] == []
+    driver.end()
+    driver.lose_link()
+    assert cases(driver.deliver(job(), attempts=3)[1]) == [Case.REPORTED]
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["acknowledgement lost", "ended without its link"])
+@pytest.mark.parametrize("attempts", [0, 2])
+def test_an_order_that_is_done_with_is_recognised_though_another_worker_had_it(linked: bool, attempts: int) -> None:
+    driver = Driver()
+    driver.deliver(job(), attempts=attempts)
+    for step in (driver.end, driver.lose_link) if linked else (driver.lose_link, driver.end):
+        step()
+    assert cases(driver.deliver(job(), attempts=attempts + 1)[1]) == [Case.REPORTED]
+    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+    assert results(driver.effects) == [(7, JobState.COMPLETED)]
+
+
+def test_an_order_beyond_the_attempts_limit_is_adopted_while_its_job_runs_and_dropped_when_it_is_done_with() -> None:
+    running, ended = Driver(attempts_limit=0), Driver(attempts_limit=0)
+    for driver in (running, ended):
+        driver.deliver(job())
+        driver.lose_link()
+    ended.end()
+    assert running.deliver(job(), attempts=1)[1] == []
+    assert cases(ended.deliver(job(), attempts=1)[1]) == [Case.REPORTED]
+
+
+@pytest.mark.parametrize("original", [0, 1, 2])
+def test_a_fresh_order_of_the_same_body_is_a_new_run(original: int) -> None:
+    driver = Driver()
+    driver.deliver(job(), attempts=original)
+    driver.end(state=JobState.ERROR)
+    driver.lose_link()
+    _, effects = driver.deliver(job())
+    assert of_kind(effects, fx.RunJob)
+    assert results(driver.end()) == [(7, JobState.COMPLETED)]
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 2])
+def test_an_order_with_no_more_attempts_than_the_one_in_hand_is_not_adopted(attempts: int) -> None:
+    driver = Driver()
+    driver.deliver(job(), attempts=2)
+    driver.lose_link()
+    assert cases(driver.deliver(job(), attempts=attempts)[1]) == [Case.ENGAGED]
+
+
+@pytest.mark.parametrize("linked", [True, False], ids=["acknowledgement lost", "ended without its link"])
+@pytest.mark.parametrize("attempts", [0, 1, 2])
+def test_an_order_with_no_more_attempts_than_the_one_that_is_done_with_runs(attempts: int, linked: bool) -> None:
+    driver = Driver()
+    driver.deliver(job(), attempts=2)
+    for step in (driver.end, driver.lose_link) if linked else (driver.lose_link, driver.end):
+        step()
+    assert of_kind(driver.deliver(job(), attempts=attempts)[1], fx.RunJob)
+
+
+@pytest.mark.parametrize("body", [job(8), job(code="other")], ids=["another job", "another body"])
+def test_attempts_alone_make_no_order_known(body: dict) -> None:
+    running, ended = Driver(), Driver()
+    for driver in (running, ended):
+        driver.deliver(job())
+        driver.lose_link()
+    ended.end()
+    assert cases(running.deliver(body, attempts=1)[1]) == [Case.ENGAGED]
+    assert of_kind(ended.deliver(body, attempts=1)[1], fx.RunJob)
+
+
+def test_an_order_attempted_elsewhere_while_the_link_stood_runs() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    driver.end(state=JobState.ERROR)
+    assert of_kind(driver.deliver(job(), attempts=1)[1], fx.RunJob)
+
+
+def test_of_very_many_orders_that_are_done_with_only_the_oldest_are_forgotten() -> None:
+    driver = Driver()
+    for job_id in range(ReportedOrders.CAPACITY + 1):
+        driver.deliver(job(job_id))
+        driver.lose_link()
+        driver.end(job_id)
+    assert cases(driver.deliver(job(0), redelivered=True)[1]) == [Case.REDELIVERED]
+    for job_id in range(1, ReportedOrders.CAPACITY + 1):
+        assert cases(driver.deliver(job(job_id), redelivered=True)[1]) == [Case.REPORTED]
+
+
 def test_a_foreign_order_that_meets_a_job_without_its_link_pauses_the_queue_until_that_job_ends() -> None:
     driver = Driver()
     driver.deliver(job())
@@ -130,12 +237,16 @@ def test_a_job_that_did_not_run_yet_is_dropped_with_its_link() -> None:
 @pytest.mark.parametrize(
     ("order_type", "state"), [("stop_process", JobState.STOPPED), ("reached_expiration", JobState.ERROR)]
 )
-def test_a_job_told_to_end_before_it_ran_is_reported_when_its_link_is_lost(order_type: str, state: JobState) -> None:
+def test_a_job_told_to_end_before_it_ran_is_reported_once_whatever_becomes_of_its_acknowledgement(
+    order_type: str, state: JobState
+) -> None:
     driver = Driver()
     driver.deliver(job(requires=["/a"]))
     driver.tell(order_type, 7)
-    assert results(driver.lose_link()) == [(7, state)]
+    assert driver.lose_link() == []
     assert cases(driver.deliver(job(requires=["/a"]), redelivered=True)[1]) == [Case.REPORTED]
+    assert driver.feed(ev.RequirementsChecked(7, [])) == []
+    assert results(driver.effects) == [(7, state)]
 
 
 def test_a_direct_job_does_not_depend_on_the_link() -> None:

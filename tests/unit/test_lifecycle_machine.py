@@ -12,7 +12,7 @@ from mcai_worker_sdk.lifecycle.engine import LifecycleOptions
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobResult, JobState
 from tests.unit.lifecycle_kit import control, job
-from tests.unit.lifecycle_world import World
+from tests.unit.lifecycle_world import World, again
 
 JOB_IDS = st.sampled_from([1, 2, 3])
 LANES = st.sampled_from(list(Lane))
@@ -81,33 +81,45 @@ class LifecycleMachine(RuleBasedStateMachine):
         self._deliver(job(job_id, requires=required), Lane.JOBS)
 
     @precondition(lambda self: self.world.run is None)
-    @rule(job_id=JOB_IDS)
-    def init_process_for_an_idle_worker(self, job_id: int) -> None:
-        self._deliver(control("init_process", job_id), Lane.DIRECT)
+    @rule(job_id=JOB_IDS, redelivered=st.sampled_from([False, False, True]))
+    def init_process_for_an_idle_worker(self, job_id: int, redelivered: bool) -> None:
+        self._deliver(control("init_process", job_id), Lane.DIRECT, redelivered=redelivered)
 
     @precondition(lambda self: self.world.returning and self.world.unsettled_order is None)
-    @rule(place=st.integers(0, 3))
-    def returning_order(self, place: int) -> None:
-        self.world.deliver(self.world.returning.pop(place % len(self.world.returning)))
+    @rule(place=st.integers(0, 3), elsewhere=st.sampled_from([0, 0, 1, 2]))
+    def returning_order(self, place: int, elsewhere: int) -> None:
+        delivery = self.world.returning.pop(place % len(self.world.returning))
+        if elsewhere:
+            # Other workers had it meanwhile, and sent it through the delay queue.
+            delivery = again(delivery, redelivered=False, attempts=delivery.attempts + elsewhere)
+        self.world.deliver(delivery)
 
-    @rule(order_type=ORDERS_ABOUT_A_JOB, job_id=JOB_IDS, lane=LANES, values=st.sampled_from([{}, {"value": "c"}]))
-    def order_about_a_job(self, order_type: str, job_id: int, lane: Lane, values: dict[str, str]) -> None:
-        world = self.world
-        if lane is Lane.JOBS and world.unsettled_order is not None:
-            return
-        if (
-            world.run is not None
-            and world.run.job_id == job_id
-            and order_type in ("stop_process", "reached_expiration")
-        ):
-            world.run.told_to_end = True
-            world.run.expired |= order_type == "reached_expiration"
-        self._deliver(control(order_type, job_id, **values), lane)
+    @precondition(lambda self: self.world.returning_direct)
+    @rule()
+    def returning_direct_message(self) -> None:
+        self.world.deliver(self.world.returning_direct.pop())
+
+    @rule(
+        order_type=ORDERS_ABOUT_A_JOB,
+        job_id=JOB_IDS,
+        lane=LANES,
+        values=st.sampled_from([{}, {"value": "c"}]),
+        redelivered=st.booleans(),
+    )
+    def order_about_a_job(
+        self, order_type: str, job_id: int, lane: Lane, values: dict[str, str], redelivered: bool
+    ) -> None:
+        self._deliver(control(order_type, job_id, **values), lane, redelivered=redelivered)
 
     @precondition(lambda self: self.world.run is not None)
-    @rule(order_type=ORDERS_ABOUT_A_JOB)
-    def order_about_the_job_in_hand(self, order_type: str) -> None:
-        self.order_about_a_job(order_type, self.world.run.job_id, Lane.DIRECT, {})
+    @rule(order_type=ORDERS_ABOUT_A_JOB, redelivered=st.sampled_from([False, False, True]))
+    def order_about_the_job_in_hand(self, order_type: str, redelivered: bool) -> None:
+        self._deliver(control(order_type, self.world.run.job_id), Lane.DIRECT, redelivered=redelivered)
+
+    @precondition(lambda self: self.world.run is not None and self.world.run.checking)
+    @rule(order_type=st.sampled_from(["stop_process", "reached_expiration", "update_process"]))
+    def order_about_the_job_that_is_still_checked(self, order_type: str) -> None:
+        self._deliver(control(order_type, self.world.run.job_id), Lane.DIRECT)
 
     @rule(order_type=SMALL_TALK, job_id=JOB_IDS, lane=LANES)
     def small_talk(self, order_type: str | bytes, job_id: int, lane: Lane) -> None:
@@ -122,6 +134,12 @@ class LifecycleMachine(RuleBasedStateMachine):
     def link_lost(self, acknowledgement_too: bool) -> None:
         self.world.lose_link(acknowledgement_too=acknowledgement_too)
 
+    @precondition(lambda self: self.world.unsettled_order is not None)
+    @rule(elsewhere=st.integers(0, 2))
+    def order_lost_and_back(self, elsewhere: int) -> None:
+        self.world.lose_link(acknowledgement_too=False)
+        self.returning_order(len(self.world.returning) - 1, elsewhere)
+
     # The host
 
     @rule()
@@ -132,7 +150,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     def _go_on(self, missing: list[str], state: JobState) -> None:
         """The next step in the natural course of the job in hand."""
         if self.world.checks:
-            self.world.feed(ev.RequirementsChecked(self.world.checks.pop(0), missing))
+            self.world.answer_check(missing)
         elif self.world.host and self.world.host.phase == "initialising":
             self.world.host.phase = "ready"
             self.world.feed(ev.JobInitialised(self.world.host.job_id))
@@ -159,7 +177,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.checks)
     @rule(missing=MISSING)
     def requirements_checked(self, missing: list[str]) -> None:
-        self.world.feed(ev.RequirementsChecked(self.world.checks.pop(0), missing))
+        self.world.answer_check(missing)
 
     @rule(job_id=JOB_IDS, progression=st.integers(0, 100))
     def progression(self, job_id: int, progression: int) -> None:
@@ -186,11 +204,8 @@ class LifecycleMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.mortal)
     @rule(by_order=st.booleans())
     def shutdown(self, by_order: bool) -> None:
-        self.world.shutting_down = True
-        if by_order:
-            self._deliver(control("stop_worker"), Lane.DIRECT)
-        else:
-            self.world.feed(ev.ShutdownRequested())
+        body = json.dumps(control("stop_worker")).encode()
+        self.world.shut_down(Delivery(body, Lane.DIRECT) if by_order else None)
 
     @precondition(lambda self: self.world.shutting_down)
     @rule()

@@ -58,11 +58,13 @@ def _bad_requirements(driver: Driver) -> Delivery:
     return driver.deliver(order)[0]
 
 
-def _stopped_while_checked(driver: Driver) -> Delivery:
-    delivery, _ = driver.deliver(job(requires=["/a"]))
-    driver.tell("stop_process", 7)
-    driver.feed(ev.RequirementsChecked(7, []))
-    return delivery
+def _told_while_checked(order_type: str) -> Play:
+    def play(driver: Driver) -> Delivery:
+        delivery, _ = driver.deliver(job(requires=["/a"]))
+        driver.tell(order_type, 7)
+        return delivery
+
+    return play
 
 
 def _unreadable(body: bytes) -> Play:
@@ -88,6 +90,21 @@ def _reported_without_link(driver: Driver) -> Delivery:
     driver.lose_link()
     driver.end()
     return driver.deliver(job(), redelivered=True)[0]
+
+
+def _reported_and_back_through_another_worker(driver: Driver) -> Delivery:
+    driver.deliver(job())
+    driver.end()
+    driver.lose_link()
+    return driver.deliver(job(), attempts=1)[0]
+
+
+def _adopted_through_another_worker(driver: Driver) -> Delivery:
+    driver.deliver(job())
+    driver.lose_link()
+    delivery, _ = driver.deliver(job(), attempts=1)
+    driver.end()
+    return delivery
 
 
 def _reported_before_the_loss(driver: Driver) -> Delivery:
@@ -124,7 +141,6 @@ def _out_of_grace(driver: Driver) -> Delivery:
 def _shut_down_while_checked(driver: Driver) -> Delivery:
     delivery, _ = driver.deliver(job(requires=["/a"]))
     driver.feed(ev.ShutdownRequested())
-    driver.feed(ev.RequirementsChecked(7, []))
     return delivery
 
 
@@ -144,10 +160,14 @@ ACK, REJECT, REQUEUE = Settlement.ACK, Settlement.REJECT, Settlement.REQUEUE
 SCENARIOS = [
     Scenario("a job completes", Case.COMPLETED, "job_completed", ACK, _ended(JobState.COMPLETED)),
     Scenario("an adopted job completes", Case.COMPLETED, "job_completed", ACK, _adopted),
+    Scenario(
+        "a job adopted through another worker", Case.COMPLETED, "job_completed", ACK, _adopted_through_another_worker
+    ),
     Scenario("a job stops", Case.STOPPED, "job_stopped", ACK, _ended(JobState.STOPPED)),
-    Scenario("a job stops before it runs", Case.STOPPED, "job_stopped", ACK, _stopped_while_checked),
+    Scenario("a job stops before it runs", Case.STOPPED, "job_stopped", ACK, _told_while_checked("stop_process")),
     Scenario("a job fails", Case.FAILED, "job_error", ACK, _ended(JobState.ERROR)),
     Scenario("a job expires", Case.FAILED, "job_error", ACK, _expired),
+    Scenario("it expires before it runs", Case.FAILED, "job_error", ACK, _told_while_checked("reached_expiration")),
     Scenario("requirements are no object", Case.FAILED, "job_error", ACK, _bad_requirements),
     Scenario("no JSON", Case.UNREADABLE, "job_error", ACK, _unreadable(b"{")),
     Scenario("no parameters", Case.UNREADABLE, "job_error", ACK, _unreadable(b'{"job_id": 7}')),
@@ -166,6 +186,7 @@ SCENARIOS = [
     Scenario("a job is black-listed", Case.BLACK_LISTED, None, ACK, _black_listed),
     Scenario("it ended without its link", Case.REPORTED, None, ACK, _reported_without_link),
     Scenario("its acknowledgement was lost", Case.REPORTED, None, ACK, _reported_before_the_loss),
+    Scenario("another worker had it", Case.REPORTED, None, ACK, _reported_and_back_through_another_worker),
     Scenario("another job is initialised", Case.ENGAGED, None, REQUEUE, _engaged),
     Scenario("another job runs on without its link", Case.ENGAGED, None, REQUEUE, _engaged_without_link),
     Scenario("an order comes during the shutdown", Case.SHUTTING_DOWN, None, REQUEUE, _late_order),

@@ -1,5 +1,7 @@
 """The worker ends: shutdown, grace, the last job, a host that is gone."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mcai_worker_sdk.lifecycle import effects as fx
@@ -43,11 +45,76 @@ def test_a_second_request_changes_nothing() -> None:
 def test_the_running_job_may_finish_and_is_reported_before_the_worker_ends() -> None:
     driver = Driver()
     delivery, _ = driver.deliver(job())
-    assert driver.feed(ev.ShutdownRequested()) == [fx.PauseJobs()]
+    assert driver.feed(ev.ShutdownRequested()) == [fx.PauseJobs(), fx.Drain()]
     assert driver.feed(ev.ProgressionReported(7, 80)) == [fx.ReportProgression(7, 80)]
     ended = driver.end()
     assert results(ended) == [(7, JobState.COMPLETED)]
     assert ended[1:] == [fx.Settle(delivery, Case.COMPLETED), fx.Terminate()]
+
+
+# Grace
+
+
+def _running() -> Driver:
+    driver = Driver()
+    driver.deliver(job())
+    return driver
+
+
+def _initialising() -> Driver:
+    driver = Driver()
+    driver.tell("init_process", 7)
+    return driver
+
+
+def _checking() -> Driver:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    return driver
+
+
+SHUTDOWNS = pytest.mark.parametrize("by_order", [True, False], ids=["stop_worker", "signal"])
+
+
+def _shut_down(driver: Driver, *, by_order: bool) -> list[Effect]:
+    return driver.tell("stop_worker") if by_order else driver.feed(ev.ShutdownRequested())
+
+
+@SHUTDOWNS
+@pytest.mark.parametrize("begin", [_running, _initialising, lambda: Driver().initialised()])
+def test_the_job_in_hand_gets_its_grace_once_however_the_worker_is_told_to_end(
+    begin: Callable[[], Driver], by_order: bool
+) -> None:
+    driver = begin()
+    assert of_kind(_shut_down(driver, by_order=by_order), fx.Drain) == [fx.Drain()]
+    assert not of_kind(driver.effects, fx.Terminate)
+    _shut_down(driver, by_order=by_order)
+    _shut_down(driver, by_order=not by_order)
+    assert len(of_kind(driver.effects, fx.Drain)) == 1
+
+
+@SHUTDOWNS
+@pytest.mark.parametrize("begin", [Driver, _checking])
+def test_a_worker_without_a_job_that_began_needs_no_grace(begin: Callable[[], Driver], by_order: bool) -> None:
+    driver = begin()
+    assert _ends(_shut_down(driver, by_order=by_order))
+    assert not of_kind(driver.effects, fx.Drain)
+
+
+def test_neither_the_last_job_nor_a_host_that_is_gone_asks_for_grace() -> None:
+    last, gone = Driver(max_jobs=1), _running()
+    last.deliver(job())
+    last.end()
+    gone.feed(ev.HostFailed("it died"))
+    assert not of_kind([*last.effects, *gone.effects], fx.Drain)
+
+
+def test_a_job_runs_out_of_the_grace_of_stop_worker_and_is_given_back() -> None:
+    driver = Driver()
+    delivery, _ = driver.deliver(job())
+    assert [type(effect) for effect in driver.tell("stop_worker")] == [fx.Settle, fx.PauseJobs, fx.Drain]
+    assert driver.feed(ev.GraceExpired()) == [fx.StopJob(7)]
+    assert driver.end(state=JobState.STOPPED) == [fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
 
 
 @pytest.mark.parametrize("state", [JobState.STOPPED, JobState.ERROR])
@@ -89,7 +156,7 @@ def test_grace_means_nothing_to_an_idle_worker() -> None:
 
 def test_an_initialised_job_is_discarded_and_reported() -> None:
     driver = Driver().initialised()
-    assert of_kind(driver.feed(ev.ShutdownRequested()), fx.DiscardJob) == [fx.DiscardJob(7)]
+    assert driver.feed(ev.ShutdownRequested()) == [fx.DiscardJob(7), fx.Drain()]
     ended = driver.end(state=JobState.STOPPED)
     assert results(ended) == [(7, JobState.STOPPED)]
     assert _ends(ended)
@@ -110,33 +177,44 @@ def test_an_initialised_job_is_not_started_any_more() -> None:
     assert not of_kind(driver.tell("start_process", 7), fx.StartJob)
 
 
-@pytest.mark.parametrize("missing", [[], ["/a"]])
-@pytest.mark.parametrize("grace_is_over", [False, True])
-def test_a_direct_job_that_did_not_run_yet_is_reported_stopped(missing: list[str], grace_is_over: bool) -> None:
+# A job that is still checked
+
+
+LATE = pytest.mark.parametrize(
+    "late",
+    [ev.RequirementsChecked(7, []), ev.RequirementsChecked(7, ["/a"]), ev.GraceExpired(), ev.LinkLost()],
+    ids=["it may run", "a path is missing", "grace is over", "the link is lost"],
+)
+
+
+@SHUTDOWNS
+@LATE
+def test_a_direct_job_that_did_not_run_yet_is_reported_stopped_at_once(by_order: bool, late: ev.Event) -> None:
     driver = Driver()
     driver.deliver(job(requires=["/a"]), lane=Lane.DIRECT)
-    driver.feed(ev.ShutdownRequested())
-    if grace_is_over:
-        driver.feed(ev.GraceExpired())
-    ended = driver.feed(ev.RequirementsChecked(7, missing))
+    ended = _shut_down(driver, by_order=by_order)
     assert results(ended) == [(7, JobState.STOPPED)]
     assert _ends(ended)
+    assert driver.feed(late) == []
     assert not of_kind(driver.effects, fx.RunJob)
 
 
-def test_a_queued_job_that_did_not_run_yet_is_given_back() -> None:
+@SHUTDOWNS
+@LATE
+def test_a_queued_job_that_did_not_run_yet_is_given_back_at_once(by_order: bool, late: ev.Event) -> None:
     driver = Driver()
     delivery, _ = driver.deliver(job(requires=["/a"]))
-    driver.feed(ev.ShutdownRequested())
-    ended = driver.feed(ev.RequirementsChecked(7, []))
-    assert ended == [fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+    ended = _shut_down(driver, by_order=by_order)
+    assert ended[by_order:] == [fx.PauseJobs(), fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+    assert driver.lifecycle.current_job_id is None
+    assert driver.feed(late) == []
+    assert not of_kind(driver.effects, fx.RunJob)
 
 
-def test_a_queued_job_that_did_not_run_yet_goes_with_the_link() -> None:
-    driver = Driver()
-    driver.deliver(job(requires=["/a"]))
-    driver.feed(ev.ShutdownRequested())
-    assert driver.lose_link() == [fx.Terminate()]
+def test_a_queued_job_that_did_not_run_yet_goes_with_the_link_and_the_worker_ends_idle() -> None:
+    driver = _checking()
+    assert driver.lose_link() == []
+    assert driver.feed(ev.ShutdownRequested()) == [fx.PauseJobs(), fx.Terminate()]
 
 
 def test_a_worker_that_ends_takes_no_more_jobs() -> None:
@@ -169,6 +247,19 @@ def test_a_worker_with_a_limit_ends_after_so_many_jobs_and_pauses_before_the_ack
     driver.deliver(job(8))
     ended = driver.end(8, JobState.ERROR)
     assert [type(effect) for effect in ended] == [fx.PauseJobs, fx.PublishResult, fx.Settle, fx.Terminate]
+
+
+@pytest.mark.parametrize("order_type", ["stop_process", "reached_expiration"])
+@pytest.mark.parametrize("lane", Lane)
+def test_the_order_that_ends_the_last_job_before_it_ran_is_settled_before_the_worker_ends(
+    order_type: str, lane: Lane
+) -> None:
+    driver = Driver(max_jobs=1)
+    driver.deliver(job(requires=["/a"]), lane=lane)
+    effects = driver.tell(order_type, 7)
+    assert len(of_kind(effects, fx.PublishResult)) == 1
+    assert cases(effects)[-1] is Case.CONTROLLED
+    assert [type(effect) for effect in effects[-2:]] == [fx.Settle, fx.Terminate]
 
 
 def test_orders_that_did_not_run_do_not_count_as_jobs() -> None:

@@ -37,6 +37,16 @@ def _stopped_before_its_start(driver: Driver) -> list[Effect]:
     return driver.tell("start_process", 7)
 
 
+def _told_while_checked(driver: Driver, order_type: str) -> list[Effect]:
+    driver.deliver(job(requires=["/a"]))
+    return driver.tell(order_type, 7)
+
+
+def _told_while_initialised(driver: Driver, order_type: str) -> list[Effect]:
+    driver.tell("init_process", 7)
+    return driver.tell(order_type, 7)
+
+
 WARNED: dict[str, Play] = {
     "a black-listed job": _black_listed,
     "a redelivered order": lambda driver: driver.deliver(job(), redelivered=True)[1],
@@ -51,6 +61,14 @@ WARNED: dict[str, Play] = {
     "a stop of another job": lambda driver: driver.initialised(8).tell("stop_process", 7),
     "an update while idle": lambda driver: driver.tell("update_process", 7),
     "an update of another job": lambda driver: driver.initialised(8).tell("update_process", 7),
+    "an update of a job that is still checked": lambda driver: _told_while_checked(driver, "update_process"),
+    "an update of a job that is still initialised": lambda driver: _told_while_initialised(driver, "update_process"),
+    "a direct order that comes again": lambda driver: driver.deliver(job(), lane=Lane.DIRECT, redelivered=True)[1],
+    "an init that comes again": lambda driver: driver.tell("init_process", 7, redelivered=True),
+    "an init that comes again for another job": lambda driver: driver.initialised(8).tell(
+        "init_process", 7, redelivered=True
+    ),
+    "a start that comes again": lambda driver: driver.tell("start_process", 7, redelivered=True),
     "a refused update": _running(lambda driver: driver.feed(ev.JobUpdated(7, "no"))),
     "an end of a job that is not in hand": lambda driver: driver.end(7, JobState.ERROR),
 }

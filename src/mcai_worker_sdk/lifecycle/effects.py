@@ -18,6 +18,7 @@ __all__ = [
     "Delay",
     "DeleteBlackListed",
     "DiscardJob",
+    "Drain",
     "Effect",
     "FetchBlackList",
     "InitialiseJob",
@@ -203,6 +204,11 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """The worker ends once its job has: give the job its grace, then feed ``GraceExpired``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Terminate:
     """End the worker: ``worker_terminated``, close, exit."""
 
@@ -232,5 +238,6 @@ Effect: TypeAlias = (
     | FetchBlackList
     | DeleteBlackListed
     | Warn
+    | Drain
     | Terminate
 )

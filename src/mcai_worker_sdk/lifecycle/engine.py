@@ -117,7 +117,7 @@ class Lifecycle:
             case orders.InitProcess():
                 answer = self._initialise(delivery, order)
             case orders.StartProcess():
-                answer = self._start(order)
+                answer = self._start(delivery, order)
             case orders.StopProcess():
                 answer = self._stop(order.job_id)
             case orders.UpdateProcess():
@@ -136,7 +136,9 @@ class Lifecycle:
                 answer = [*self._adjust_consuming(), self._status()]
             case _:
                 answer = self._controls.obey(order)
-        return [*answer, fx.Settle(delivery, Case.CONTROLLED)]
+        # A stop may end the worker's last job, and nothing is settled after the worker's own end.
+        last: list[Effect] = [answer.pop()] if answer and isinstance(answer[-1], fx.Terminate) else []
+        return [*answer, fx.Settle(delivery, Case.CONTROLLED), *last]
 
     def _receive_job(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
         if delivery.lane is Lane.DIRECT:
@@ -169,8 +171,8 @@ class Lifecycle:
 
     def _attempts_message(self, delivery: Delivery) -> str:
         return (
-            f"The job was attempted {delivery.attempts} times and its worker or its connection died each time; "
-            f"MESSAGE_TTL_LIMIT is {self._options.attempts_limit}. Look into the workers' logs for the reason."
+            f"The job's order came back {delivery.attempts} times without a result, each time because its worker or "
+            f"its connection ended; MESSAGE_TTL_LIMIT is {self._options.attempts_limit}. The workers' logs tell why."
         )
 
     def _accept(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
@@ -185,6 +187,8 @@ class Lifecycle:
         # A direct message is acknowledged at once: holding it would block the orders that control the job.
         if self.current_job_id == order.job_id:
             return [fx.Warn("The job is already in hand: its order by direct message is ignored.", order.job_id)]
+        if delivery.redelivered:
+            return [_already_obeyed(order.job_id)]
         if self._current is not None or self._controls.shutting_down:
             return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
         try:
@@ -230,18 +234,11 @@ class Lifecycle:
         job = self._current
         if job is None or job.phase is not Phase.CHECKING or job.job_id != event.job_id:
             return []
-        delivery = job.delivery
-        # A job by direct message has no queue to go back to: a shutdown ends it before it ran.
-        if job.stop_requested or job.expired or (self._controls.shutting_down and delivery is None):
-            return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
-        if self._controls.shutting_down and delivery is not None:
-            self._let_go()
-            return [fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
         if not event.missing:
             return self._run(job)
         self._let_go()
         return [
-            *self._requirements_missing(job.job_id, delivery, ", ".join(event.missing)),
+            *self._requirements_missing(job.job_id, job.delivery, ", ".join(event.missing)),
             *self._adjust_consuming(),
         ]
 
@@ -263,13 +260,17 @@ class Lifecycle:
         job = self._current
         if job is not None and job.job_id == order.job_id:
             return [fx.Warn("The job is already in hand: init_process is ignored.", order.job_id)]
+        if delivery.redelivered:
+            return [_already_obeyed(order.job_id)]
         if job is not None or self._controls.shutting_down:
             return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
         self._current = CurrentJob(order.job_id, Phase.INITIALISING, order.parameters, delivery, None, queued=False)
         return [*self._adjust_consuming(), fx.InitialiseJob(order.job_id, order.parameters)]
 
-    def _start(self, order: orders.StartProcess) -> list[Effect]:
+    def _start(self, delivery: Delivery, order: orders.StartProcess) -> list[Effect]:
         job = self._current
+        if delivery.redelivered and self.current_job_id != order.job_id:
+            return [_already_obeyed(order.job_id)]
         if job is None:
             return [fx.PublishResult(failed_result(order.job_id, "Cannot start a not initialized job."))]
         if job.job_id != order.job_id:
@@ -307,7 +308,8 @@ class Lifecycle:
     def _wind_down(self, job: CurrentJob) -> list[Effect]:
         match job.phase:
             case Phase.CHECKING:
-                return []
+                # Nothing ran yet, and the look for its requirements may take long: the job ends here and now.
+                return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
             case Phase.READY:
                 return [fx.DiscardJob(job.job_id)]
             case Phase.INITIALISING | Phase.RUNNING:
@@ -315,8 +317,11 @@ class Lifecycle:
 
     def _update(self, order: orders.UpdateProcess) -> list[Effect]:
         job = self._current
-        if job is None or job.job_id != order.job_id or job.phase not in (Phase.READY, Phase.RUNNING):
+        if job is None or job.job_id != order.job_id:
             return [fx.Warn("update_process names a job that is not in hand: it is ignored.", order.job_id)]
+        if job.phase not in (Phase.READY, Phase.RUNNING):
+            refusal = "The job is still being prepared: the update is refused."
+            return [fx.Warn(refusal, order.job_id), fx.RefuseUpdate(order.job_id, refusal)]
         return [fx.UpdateJob(order.job_id, order.parameters)]
 
     def _expire(self, job_id: int) -> list[Effect]:
@@ -410,12 +415,9 @@ class Lifecycle:
             return []
         job.delivery = None
         if job.phase is Phase.CHECKING:
-            if job.stop_requested or job.expired:
-                # That order is settled and does not come again: forgetting it would let the job run after all.
-                return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
             # Nothing ran yet: the order comes back and starts anew.
             self._let_go()
-            return [*self._adjust_consuming(), *([fx.Terminate()] if self._controls.shutting_down else [])]
+            return self._adjust_consuming()
         return []
 
     def _shutdown_requested(self) -> list[Effect]:
@@ -425,9 +427,12 @@ class Lifecycle:
         job = self._current
         if job is None:
             return [*self._adjust_consuming(), fx.Terminate()]
+        if job.phase is Phase.CHECKING:
+            job.abandoned = True
+            return [*self._adjust_consuming(), *self._wind_down(job)]
         if job.phase is Phase.READY:
-            return [*self._adjust_consuming(), fx.DiscardJob(job.job_id)]
-        return self._adjust_consuming()
+            return [*self._adjust_consuming(), fx.DiscardJob(job.job_id), fx.Drain()]
+        return [*self._adjust_consuming(), fx.Drain()]
 
     def _grace_expired(self) -> list[Effect]:
         job = self._current
@@ -445,3 +450,8 @@ class Lifecycle:
 
     def _adjust_consuming(self) -> list[Effect]:
         return self._controls.adjust_consuming(engaged=self._current is not None and not self._current.queued)
+
+
+def _already_obeyed(job_id: int) -> Effect:
+    # A direct message is acknowledged as soon as it is obeyed; one that comes twice lost its acknowledgement.
+    return fx.Warn("The direct message came a second time, after the link was lost: it is ignored.", job_id)

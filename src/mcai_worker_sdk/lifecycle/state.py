@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -59,7 +58,7 @@ class CurrentJob:
         return (
             self.queued
             and self.delivery is None
-            and delivery.redelivered
+            and _came_back(delivery, self.origin.attempts)
             and self.job_id == job_id
             and self.origin.body == delivery.body
         )
@@ -68,35 +67,45 @@ class CurrentJob:
 _OrderKey: TypeAlias = tuple[int, bytes, int]
 
 
+def _came_back(delivery: Delivery, attempts_before: int) -> bool:
+    """
+    Whether a delivery is one the broker took back, not a new order of the same body.
+
+    Another worker may have had it meanwhile and sent it through the delay queue, which clears ``redelivered`` and
+    counts an attempt; an order that StepFlow sends anew carries no attempts.
+    """
+    return delivery.redelivered or delivery.attempts > attempts_before
+
+
 class ReportedOrders:
     """
     The orders that are done with while the broker may not know it.
 
     An acknowledgement has no answer in AMQP: it is proven by the next delivery of the same consumer. Until then, and
     whenever the link is lost before, the order can come back and must not run again (decision B6). An order is known by
-    its job id, its body and its round through the delay queue (the copy sent there is not the order itself), and only a
-    redelivered one is recognised: a fresh order with the same id is a new run, and what was remembered of it is over.
+    its job id, its body and its soft rejects (the delayed copy is not the order itself), and only one that came back is
+    recognised: a fresh order with the same id is a new run, and what was remembered of it is over.
     """
 
     #: More cannot be in flight with a prefetch of one; the rest is room for repeated losses.
     CAPACITY = 16
 
     def __init__(self) -> None:
-        self._unproven: _OrderKey | None = None
-        self._expected: deque[_OrderKey] = deque(maxlen=self.CAPACITY)
+        self._unproven: tuple[_OrderKey, int] | None = None
+        self._expected: dict[_OrderKey, int] = {}
 
     def acknowledged(self, job_id: int, delivery: Delivery) -> None:
         """The order is being acknowledged."""
-        self._unproven = _key(job_id, delivery)
+        self._unproven = _key(job_id, delivery), delivery.attempts
 
     def reported_without_link(self, job_id: int, delivery: Delivery) -> None:
         """A job ended whose order the broker has taken back."""
-        self._expected.append(_key(job_id, delivery))
+        self._expect(_key(job_id, delivery), delivery.attempts)
 
     def link_lost(self) -> None:
         """The last acknowledgement may not have arrived."""
         if self._unproven is not None:
-            self._expected.append(self._unproven)
+            self._expect(*self._unproven)
             self._unproven = None
 
     def delivered(self, delivery: Delivery) -> None:
@@ -106,11 +115,13 @@ class ReportedOrders:
 
     def take(self, job_id: int, delivery: Delivery) -> bool:
         """Whether this delivery is an order that is done with; it is forgotten then."""
-        key = _key(job_id, delivery)
-        if key not in self._expected:
-            return False
-        self._expected.remove(key)
-        return delivery.redelivered
+        attempts = self._expected.pop(_key(job_id, delivery), None)
+        return attempts is not None and _came_back(delivery, attempts)
+
+    def _expect(self, key: _OrderKey, attempts: int) -> None:
+        self._expected[key] = attempts
+        if len(self._expected) > self.CAPACITY:
+            del self._expected[next(iter(self._expected))]
 
 
 def _key(job_id: int, delivery: Delivery) -> _OrderKey:

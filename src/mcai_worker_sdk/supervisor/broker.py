@@ -81,7 +81,8 @@ class BrokerSupervisor:
             identity=identity,
             system_information=self._sampler,
             black_list=self._black_list,
-            check_requirements=self._check_requirements,
+            check_requirements=self._start_check,
+            drain=self._begin_grace,
             terminate=self._finish,
             on_result=self._figures.count,
         )
@@ -91,6 +92,8 @@ class BrokerSupervisor:
         self._opened = False
         self._connected = False
         self._signals = 0
+        self._draining = False
+        self._check: asyncio.Task[None] | None = None
 
     def run(self) -> int:
         """
@@ -156,9 +159,16 @@ class BrokerSupervisor:
     async def _announce_discovery(self) -> None:
         await self._dispatcher.announce("worker_discovery")
 
-    async def _check_requirements(self, paths: Sequence[str]) -> Sequence[str]:
-        # A path on a network file system that hangs must not take the heartbeats with it.
-        return await asyncio.to_thread(missing_paths, paths)
+    def _start_check(self, job_id: int, paths: Sequence[str]) -> None:
+        if self._check is not None:
+            # The job it was for is no longer in hand; its answer would be taken for this one's.
+            self._check.cancel()
+        self._check = asyncio.create_task(self._check_requirements(job_id, paths), name="mcai-requirements")
+
+    async def _check_requirements(self, job_id: int, paths: Sequence[str]) -> None:
+        # A path on a network file system that hangs must take neither the heartbeats nor the status with it.
+        missing = await asyncio.to_thread(missing_paths, paths)
+        self._events.put_nowait(ev.RequirementsChecked(job_id, missing))
 
     async def _sample_for_ever(self) -> None:
         while True:
@@ -199,6 +209,14 @@ class BrokerSupervisor:
             return
         _logger.info("%s: the worker takes no more jobs and ends; a running job has %g s.", name, grace)
         self._events.put_nowait(ev.ShutdownRequested())
+        # At once, not when the event is taken: the loop may wait for a broker that is away.
+        self._begin_grace()
+
+    def _begin_grace(self) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        grace = self._settings.job.shutdown_grace_seconds
         loop = asyncio.get_running_loop()
         loop.call_later(grace, self._events.put_nowait, ev.GraceExpired())
         loop.call_later(grace + STOP_SECONDS, self._kill_job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mcai_worker_sdk.host.base import Host
@@ -87,7 +87,8 @@ class Dispatcher:
         identity: The worker's announcement.
         system_information: Figures for progressions and status.
         black_list: The backend's side.
-        check_requirements: Looks for paths, without blocking the caller's event loop if it has one.
+        check_requirements: Begins to look for a job's paths; ``RequirementsChecked`` follows.
+        drain: Called when the worker ends as soon as its job has.
         terminate: Called with the exit code when the worker must end.
     """
 
@@ -100,7 +101,8 @@ class Dispatcher:
         identity: Mapping[str, Any],
         system_information: SystemInformation,
         black_list: BlackListKeeper,
-        check_requirements: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        check_requirements: Callable[[int, Sequence[str]], None],
+        drain: Callable[[], None],
         terminate: Callable[[int], None],
         on_result: Callable[[JobResult], None] = lambda _result: None,
     ) -> None:
@@ -112,6 +114,7 @@ class Dispatcher:
         self._system_information = system_information
         self._black_list = black_list
         self._check_requirements = check_requirements
+        self._drain = drain
         self._terminate = terminate
         self._on_result = on_result
 
@@ -134,16 +137,15 @@ class Dispatcher:
             case fx.Settle():
                 await self._exchange.settle(effect.delivery, effect.settlement)
             case fx.CheckRequirements():
-                missing = await self._check_requirements(effect.paths)
-                await self.handle(ev.RequirementsChecked(effect.job_id, missing))
-            case fx.ConsumeJobs():
-                await self._exchange.consume_jobs()
-            case fx.PauseJobs():
-                await self._exchange.pause_jobs()
+                self._check_requirements(effect.job_id, effect.paths)
+            case fx.ConsumeJobs() | fx.PauseJobs():
+                await self._switch_consuming(effect)
             case fx.Delay():
                 await self._exchange.delay(effect.delivery)
             case fx.Warn():
                 _logger.warning("%s", effect.message, extra={"job_id": effect.job_id})
+            case fx.Drain():
+                self._drain()
             case fx.Terminate():
                 self._terminate(effect.exit_code)
             case fx.FetchBlackList() | fx.DeleteBlackListed():
@@ -152,6 +154,12 @@ class Dispatcher:
                 self._command_host(effect)
             case _:
                 await self._exchange.publish(self._answer(effect))
+
+    async def _switch_consuming(self, effect: fx.ConsumeJobs | fx.PauseJobs) -> None:
+        if isinstance(effect, fx.ConsumeJobs):
+            await self._exchange.consume_jobs()
+        else:
+            await self._exchange.pause_jobs()
 
     def _ask_backend(self, effect: fx.FetchBlackList | fx.DeleteBlackListed) -> None:
         if isinstance(effect, fx.FetchBlackList):

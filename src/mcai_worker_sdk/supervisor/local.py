@@ -76,6 +76,7 @@ class LocalSupervisor:
             system_information=system_information,
             black_list=_NoBlackList(),
             check_requirements=self._check_requirements,
+            drain=lambda: None,
             terminate=lambda _code: None,
         )
 
@@ -156,9 +157,8 @@ class LocalSupervisor:
         if job_id is not None:
             self._host.stop(job_id)
 
-    @staticmethod
-    async def _check_requirements(paths: Sequence[str]) -> list[str]:
-        return missing_paths(paths)
+    def _check_requirements(self, job_id: int, paths: Sequence[str]) -> None:
+        self._take(ev.RequirementsChecked(job_id, missing_paths(paths)))
 
 
 def _run_now(coroutine: Coroutine[Any, Any, None]) -> None:
