@@ -150,12 +150,9 @@ class Worker:
         self._check_methods()
 
     def _check_methods(self) -> None:
+        for name in ("setup", "process", "init_process", "process_frames", "ending_process", "update_process"):
+            self._check_is_ordinary(name)
         if self._overrides("process"):
-            if inspect.iscoroutinefunction(self.process):
-                raise WorkerDefinitionError(
-                    f"{type(self).__name__}.process is a coroutine function; expected an ordinary method. "
-                    "Call asyncio.run(...) inside it."
-                )
             return
         missing = [name for name in ("init_process", "process_frames") if not self._overrides(name)]
         if "process_frames" in missing and self._overrides("process_ebu_ttml_live"):
@@ -167,12 +164,31 @@ class Worker:
                 "stream_index, frames)."
             )
         for module in ("av", "numpy"):
-            if importlib.util.find_spec(module) is None:
+            if not _is_installed(module):
                 raise MissingExtraError("A media worker", extra="media", missing=module)
+
+    def _check_is_ordinary(self, name: str) -> None:
+        """Called like any other method, these two kinds would do nothing at all."""
+        method = getattr(self, name, None)
+        if inspect.iscoroutinefunction(method):
+            kind, remedy = "a coroutine function", "Call asyncio.run(...) inside it."
+        elif inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+            kind, remedy = "a generator function", "Return a value, and do not yield."
+        else:
+            return
+        raise WorkerDefinitionError(f"{type(self).__name__}.{name} is {kind}; expected an ordinary method. {remedy}")
 
     def _overrides(self, name: str) -> bool:
         own = getattr(type(self), name, None)
         return own is not None and own is not getattr(Worker, name, None)
+
+
+def _is_installed(module: str) -> bool:
+    """Without importing it. A finder may also say by an error that there is none."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 _NOT_OVERRIDDEN = "{name}() must be defined by the worker's class."

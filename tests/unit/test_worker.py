@@ -1,0 +1,234 @@
+"""``Worker``: what may be built, what is refused and in which words."""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mcai_worker_sdk as mcai
+from mcai_worker_sdk.errors import MissingExtraError, WorkerDefinitionError
+from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME
+
+
+class Parameters(mcai.WorkerParameters):
+    """What an order may say."""
+
+    text: str
+    number: int = 3
+
+
+class Plain(mcai.Worker):
+    """A worker of the usual kind."""
+
+    def process(self, channel: Any, parameters: Any, job_id: int) -> None:
+        """Do nothing."""
+
+
+class Media(mcai.Worker):
+    """A media worker."""
+
+    def init_process(self, context: Any, parameters: Any) -> list[Any]:
+        """Choose nothing."""
+        return []
+
+    def process_frames(self, job_id: str, stream_index: int, frames: Any) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mcai.WorkerDescription:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "w"\nversion = "1.0"\nlicense = "MIT"\n')
+    monkeypatch.chdir(tmp_path)
+    return mcai.WorkerDescription(None)
+
+
+def refusal(worker_class: type, *arguments: Any) -> str:
+    with pytest.raises(WorkerDefinitionError) as refused:
+        worker_class(*arguments)
+    return str(refused.value)
+
+
+# What may be built
+
+
+def test_arguments_go_by_position_and_by_name(description: mcai.WorkerDescription):
+    for worker in (Plain(Parameters, description), Plain(parameters=Parameters, description=description)):
+        assert worker._parameters is Parameters
+        assert worker._description is description
+        assert set(worker._model.json_schema["properties"]) >= {"text", "number"}
+        assert not worker._is_media
+
+
+def test_a_subclass_may_leave_the_base_uncalled(description: mcai.WorkerDescription):
+    class Careless(Plain):
+        def __init__(self, params: type, desc: mcai.WorkerDescription) -> None:
+            self.model = (params, desc)
+
+    assert Careless(Parameters, description)._parameters is Parameters
+
+
+def test_a_subclass_may_have_arguments_of_its_own(description: mcai.WorkerDescription):
+    class Own(Plain):
+        def __init__(self, *, model: str) -> None:
+            super().__init__(Parameters, description)
+            self.model = model
+
+    assert Own(model="m")._description is description
+
+
+def test_a_class_with_both_kinds_of_methods_is_a_plain_worker(description: mcai.WorkerDescription):
+    class Both(Media):
+        def process(self, channel: Any, parameters: Any, job_id: int) -> None: ...
+
+    assert not Both(Parameters, description)._is_media
+
+
+def test_a_method_may_come_from_a_mixin(description: mcai.WorkerDescription):
+    class Mixin:
+        def process(self, channel: Any, parameters: Any, job_id: int) -> None: ...
+
+    class Mixed(Mixin, mcai.Worker):
+        pass
+
+    assert not Mixed(Parameters, description)._is_media
+
+
+def test_a_worker_travels_by_pickle_with_what_it_holds(description: mcai.WorkerDescription):
+    worker = Plain(Parameters, description)
+    worker.model = {"weights": [1, 2]}  # type: ignore[attr-defined]
+    copy = pickle.loads(pickle.dumps(worker))
+
+    assert copy.model == {"weights": [1, 2]}
+    assert copy._parameters is Parameters
+
+
+# What is refused
+
+
+def test_parameters_must_be_a_class_and_not_an_instance(description: mcai.WorkerDescription):
+    assert "expected" in refusal(Plain, Parameters(text="x"), description)
+    assert "expected" in refusal(Plain, None, description)
+    assert "expected" in refusal(Plain, "Parameters", description)
+
+
+@pytest.mark.parametrize("wrong", [None, "package", mcai.WorkerDescription])
+def test_a_description_must_be_one(wrong: object):
+    text = refusal(Plain, Parameters, wrong)
+
+    assert text.startswith(f"The description of Plain is {wrong!r}; expected a WorkerDescription. ")
+    assert text.endswith("Pass mcai.WorkerDescription(__package__).")
+
+
+def test_a_worker_without_a_method_that_works_is_refused(description: mcai.WorkerDescription):
+    class Empty(mcai.Worker):
+        pass
+
+    class Half(mcai.Worker):
+        def init_process(self, context: Any, parameters: Any) -> list[Any]:
+            return []
+
+    assert refusal(Empty, Parameters, description).startswith(
+        "Empty does not define init_process and process_frames; expected process(channel, parameters, job_id), or for"
+    )
+    assert refusal(Half, Parameters, description).startswith("Half does not define process_frames; expected ")
+    assert refusal(mcai.Worker, Parameters, description).startswith("Worker does not define ")
+
+
+def test_a_live_subtitle_worker_needs_no_process_frames(description: mcai.WorkerDescription):
+    class Live(mcai.Worker):
+        def init_process(self, context: Any, parameters: Any) -> list[Any]:
+            return []
+
+        def process_ebu_ttml_live(self, *_: Any) -> None: ...
+
+    assert Live(Parameters, description)._is_media
+
+
+@pytest.mark.parametrize(
+    "name", ["setup", "process", "init_process", "process_frames", "ending_process", "update_process"]
+)
+def test_a_coroutine_function_is_refused_with_the_remedy(description: mcai.WorkerDescription, name: str):
+    async def method(self: Any, *_: Any) -> None: ...
+
+    worker_class = type("Async", (Plain,), {name: method})
+
+    assert refusal(worker_class, Parameters, description) == (
+        f"Async.{name} is a coroutine function; expected an ordinary method. Call asyncio.run(...) inside it."
+    )
+
+
+def test_a_generator_function_is_refused_with_the_remedy(description: mcai.WorkerDescription):
+    def method(self: Any, *_: Any) -> Any:
+        yield 1
+
+    async def async_method(self: Any, *_: Any) -> Any:
+        yield 1
+
+    for process in (method, async_method):
+        assert refusal(type("Lazy", (Plain,), {"process": process}), Parameters, description) == (
+            "Lazy.process is a generator function; expected an ordinary method. Return a value, and do not yield."
+        )
+
+
+class _Without:
+    """A finder before all others, for which modules do not exist."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.mark.parametrize("missing", ["av", "numpy"])
+def test_a_media_worker_without_the_extra_is_refused_with_the_command(
+    description: mcai.WorkerDescription, monkeypatch: pytest.MonkeyPatch, missing: str
+):
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_Without(missing), *sys.meta_path])
+
+    with pytest.raises(MissingExtraError) as refused:
+        Media(Parameters, description)
+
+    assert str(refused.value) == (
+        f"A media worker needs the module {missing!r}, which is not installed. "
+        'Install it with: pip install "mcai-worker-sdk[media]".'
+    )
+    assert Plain(Parameters, description)._parameters is Parameters
+
+
+def test_a_media_worker_needs_the_extra(description: mcai.WorkerDescription):
+    if any(importlib.util.find_spec(name) is None for name in ("av", "numpy")):
+        pytest.skip("The extra media is not installed.")
+
+    assert Media(Parameters, description)._is_media
+
+
+def test_methods_that_are_not_overridden_say_so(description: mcai.WorkerDescription):
+    plain, media = Plain(Parameters, description), object.__new__(mcai.Worker)
+
+    with pytest.raises(NotImplementedError, match="must be defined by the worker's class"):
+        plain.init_process(None, None)  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError, match="must be defined by the worker's class"):
+        plain.process_frames("1", 0, [])
+    with pytest.raises(NotImplementedError, match="must be defined by the worker's class"):
+        media.process(None, None, 1)  # type: ignore[arg-type]
+    assert plain.setup() is None  # type: ignore[func-returns-value]
+    assert plain.ending_process() is None  # type: ignore[func-returns-value]
+
+
+def test_start_does_nothing_where_a_spawned_job_process_imports_the_script(
+    description: mcai.WorkerDescription, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(multiprocessing.current_process(), "name", JOB_PROCESS_NAME)
+    monkeypatch.setenv("MCAI_LOG", "not a level")
+
+    assert Plain(Parameters, description).start() is None  # type: ignore[func-returns-value]
