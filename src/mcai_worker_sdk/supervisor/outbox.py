@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.base import Exchange
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
-from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Response, failed_result
+from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Response, UnknownJobError, failed_result
 
 __all__ = ["Outbox"]
 
 _logger = logging.getLogger(__name__)
 
-#: Longest wait for the broker's word that it sends no more orders, in seconds.
-PAUSE_SECONDS = 2.0
+#: How long the loop waits for a broker that is slow, or behind a dead link that nobody noticed yet, in seconds.
+PATIENCE_SECONDS = 1.0
 
 
 class Outbox:
@@ -38,7 +38,7 @@ class Outbox:
         self._steps: deque[Callable[[], Awaitable[None]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._wants_jobs = False
-        self._pausing: asyncio.Future[None] | None = None
+        self._late: set[asyncio.Future[None]] = set()
         self._emptied = asyncio.Event()
         self._emptied.set()
 
@@ -52,11 +52,11 @@ class Outbox:
         await self._emptied.wait()
 
     async def publish(self, response: Response) -> None:
-        """Publish: a job's end here, in its turn; anything else at once, until it is confirmed."""
-        if response.route[0] == JOB_RESPONSE:
+        """Publish: a job's end in its turn; anything else at once, waiting for the confirmation for a while."""
+        if isinstance(response, JobResult | UnknownJobError) and response.route[0] == JOB_RESPONSE:
             self._add(lambda: self._publish_end(response))
         else:
-            await self._exchange.publish(response)
+            await self._with_patience(self._exchange.publish(response))
 
     def publish_progression(self, response: Response) -> None:
         """Publish without waiting."""
@@ -87,12 +87,25 @@ class Outbox:
             await self._exchange.consume_jobs()
 
     async def pause_jobs(self) -> None:
-        """Take no more orders, at once; over a dead link, whose answer never comes, it is enough to have said so."""
+        """Take no more orders, at once."""
         self._wants_jobs = False
-        self._pausing = asyncio.ensure_future(self._exchange.pause_jobs())
-        await asyncio.wait({self._pausing}, timeout=PAUSE_SECONDS)
-        if self._pausing.done():
-            self._pausing.result()
+        await self._with_patience(self._exchange.pause_jobs())
+
+    async def _with_patience(self, asked: Awaitable[None]) -> None:
+        """Wait for an answer of the broker, and after a while no longer: nothing depends on it."""
+        answer = asyncio.ensure_future(asked)
+        await asyncio.wait({answer}, timeout=PATIENCE_SECONDS)
+        if answer.done():
+            answer.result()
+        else:
+            self._late.add(answer)
+            answer.add_done_callback(self._came_late)
+
+    def _came_late(self, answer: asyncio.Future[None]) -> None:
+        self._late.discard(answer)
+        error = None if answer.cancelled() else answer.exception()
+        if error is not None:
+            _logger.info("The broker did not take everything: %s", error)
 
     def _add(self, step: Callable[[], Awaitable[None]]) -> None:
         self._steps.append(step)
