@@ -9,9 +9,9 @@ from mcai_worker_sdk.media.progression import ProgressionMeter, ThroughputLog
 from mcai_worker_sdk.media.ranges import TimeRange
 
 
-def meter(time_range=None, **facts):
+def meter(time_range=None, container=None, **facts):
     stream = StreamDescriptor(index=0, kind="AVMEDIA_TYPE_VIDEO", **facts)
-    context = FormatContext(format_name="x", format_long_name="x", streams=(stream,))
+    context = FormatContext(**{"format_name": "x", "format_long_name": "x", **(container or {})}, streams=(stream,))
     published = []
     return ProgressionMeter(context, [0], time_range or TimeRange(), published.append), published
 
@@ -37,6 +37,19 @@ def test_an_unknown_duration_gives_the_ends_only():
     made.reach(5.0)
     made.complete()
     assert published == [0, 100]
+
+
+def test_a_matroska_file_ends_where_its_duration_says_wherever_it_begins():
+    matroska = {"format_name": "matroska,webm", "start_time": 10.0, "duration": 14.0}
+    made, published = meter(container=matroska, start_time=10.0)
+    made.reach(12.0)
+    assert published == [50]
+
+
+def test_other_containers_count_their_duration_from_their_beginning():
+    made, published = meter(container={"start_time": 10.0, "duration": 14.0}, start_time=10.0)
+    made.reach(17.0)
+    assert published == [50]
 
 
 def test_a_live_job_logs_its_throughput_once_a_minute(caplog):

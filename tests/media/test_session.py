@@ -353,6 +353,7 @@ def test_progression_rises_by_whole_percents_to_100(media_files, tmp_path, name)
     assert len(steps) > 3
     assert all(later > earlier for earlier, later in itertools.pairwise(steps))
     assert steps[1] < 70
+    assert steps[-2] >= 90
 
 
 def test_progression_follows_the_range(media_files, tmp_path):
@@ -363,3 +364,27 @@ def test_progression_follows_the_range(media_files, tmp_path):
     assert outcome.progressions[1] < 60
     assert outcome.progressions[-2] >= 90
     assert outcome.progressions[-1] == 100
+
+
+class ProgressionSeeing(NotingWorker):
+    """Keep the last percent that was reported before each call, and the time stamp the call begins with."""
+
+    def __init__(self):
+        super().__init__("VIDEO")
+        self.progressions = []
+        self.seen = []
+
+    def process_frames(self, job_id, stream_index, frames):
+        self.seen.append((self.progressions[-1], frames[0].time_seconds))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 40, 1000])
+def test_progression_counts_what_was_processed_not_what_waits_for_its_batch(media_files, tmp_path, batch_size):
+    worker = ProgressionSeeing()
+    source = media_files("h264_bframes.mp4")
+    session, _, worker.progressions = make_session(worker, source, tmp_path / "results.json", batch_size=batch_size)
+    session.open()
+    session.run()
+    assert worker.progressions[-1] == 100
+    assert worker.seen[0] == (0, 0.0)
+    assert all(percent <= 100 * begin / 4 for percent, begin in worker.seen)

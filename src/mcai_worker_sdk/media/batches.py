@@ -47,6 +47,10 @@ class Batches:
                 # Not a moment earlier and not a moment longer: a batch may be the largest thing in memory.
                 pending = self._pending[stream_index]
 
+    def has_pending(self, stream_index: int) -> bool:
+        """True when frames of the stream wait for their batch to fill."""
+        return bool(self._pending.get(stream_index))
+
     def remainders(self) -> Iterator[tuple[int, list[Any]]]:
         """Yield what is left of each stream, in the order of the streams' indexes."""
         for stream_index in sorted(self._pending):

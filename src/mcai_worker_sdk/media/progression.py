@@ -103,9 +103,17 @@ def _limits(
     ]
     end = max(ends, default=None)
     if end is None and context.duration:
-        end = (context.start_time or 0.0) + context.duration
+        end = _container_end(context, context.duration)
     if time_range.start_seconds is not None:
         begin = max(begin, time_range.start_seconds)
     if end is not None and time_range.stop_seconds is not None:
         end = min(end, time_range.stop_seconds)
     return begin, end
+
+
+def _container_end(context: FormatContext, duration: float) -> float:
+    """Last instant by the container's header, in seconds of its time stamps."""
+    start = context.start_time or 0.0
+    # Most writers of Matroska (FFmpeg among them) give the last time stamp for the duration, wherever the first is.
+    counts_from_zero = "matroska" in context.format_name.split(",") and duration > start
+    return duration if counts_from_zero else start + duration

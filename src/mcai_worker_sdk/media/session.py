@@ -102,6 +102,8 @@ class MediaSession:
         self._selection: Selection | None = None
         self._batches: Batches | None = None
         self._destination = ""
+        #: Per stream, the source's time up to which segments have come; their last frames may wait for their batch.
+        self._segment_ends: dict[int, float] = {}
         self._must_end_worker = False
         # Holds an update back while a batch is processed, so that a worker never sees both at once.
         self._worker_calls = threading.RLock()
@@ -212,22 +214,37 @@ class MediaSession:
 
     def _process_segment(self, segment: Segment) -> None:
         assert self._batches is not None
-        assert self._meter is not None
         assert self._selection is not None
         frames = segment.frames
         if segment.stream_index not in self._data_indexes():
             is_video = segment.stream_index in self._selection.video_indexes
             frames = [Frame(frame, is_video=is_video, top_field_first=is_top_field_first) for frame in frames]
         segment.frames = []
+        is_batch_complete = False
         for batch in self._batches.add(segment.stream_index, frames):
             if self._channel.is_stopped():
                 return
             self._process_batch(segment.stream_index, batch)
+            is_batch_complete = True
             del batch
         if self._throughput is not None:
             self._throughput.count(len(frames))
+        self._report_segment(segment, is_batch_complete)
+
+    def _report_segment(self, segment: Segment, is_batch_complete: bool) -> None:
+        """Report how far the worker is, which has not seen the frames that wait for their batch to fill."""
+        assert self._batches is not None
+        assert self._meter is not None
+        reached: float | None = None
+        if not self._batches.has_pending(segment.stream_index):
+            reached = segment.time_seconds
+        elif is_batch_complete:
+            # What waits came with this segment: the batch took all that was left of those before.
+            reached = self._segment_ends.get(segment.stream_index)
+        if reached is not None:
+            self._meter.reach(reached)
         if segment.time_seconds is not None:
-            self._meter.reach(segment.time_seconds)
+            self._segment_ends[segment.stream_index] = segment.time_seconds
 
     def _process_batch(self, stream_index: int, batch: list[Any]) -> None:
         # A data stream may carry TTML documents among other packets: each kind goes to its own method.
