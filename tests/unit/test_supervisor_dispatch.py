@@ -1,0 +1,199 @@
+"""The dispatcher: every effect becomes one call, in order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+
+from mcai_worker_sdk.host.base import JobUsage
+from mcai_worker_sdk.lifecycle import effects as fx
+from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.responses import (
+    Activity,
+    BlackListReport,
+    JobResult,
+    JobState,
+    Progression,
+    UnknownJobError,
+    UpdateRefusal,
+    WorkerAnnouncement,
+    WorkerStatusReport,
+)
+from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
+
+IDENTITY = {"instance_id": "i", "name": "w", "parameters": {}}
+DELIVERY = Delivery(b"{}")
+PARAMETERS = (OrderParameter(id="a", type="string", value="x"),)
+RESULT = JobResult(1, JobState.COMPLETED)
+SO_FAR = {"execution_duration_seconds": 2.0, "cpu_time_seconds": 1.0}
+
+#: Every effect, and the calls that follow from it.
+CALLS: list[tuple[fx.Effect, list[tuple[Any, ...]]]] = [
+    (fx.Settle(DELIVERY, Case.COMPLETED), [("settle", DELIVERY, Settlement.ACK)]),
+    (fx.Settle(DELIVERY, Case.SHUTTING_DOWN), [("settle", DELIVERY, Settlement.REQUEUE)]),
+    (fx.Delay(DELIVERY), [("delay", DELIVERY)]),
+    (fx.PublishResult(RESULT), [("on_result", RESULT), ("publish", RESULT)]),
+    (fx.PublishUnknownError("no job"), [("publish", UnknownJobError("no job"))]),
+    (fx.ReportJob(1, JobState.PROCESSING), [("publish", JobResult(1, JobState.PROCESSING, **SO_FAR))]),
+    (fx.RefuseUpdate(1, "no"), [("publish", UpdateRefusal(1, "no"))]),
+    (fx.ReportProgression(1, 40), [("publish_progression", Progression(1, 40, "i", {"cores": []}))]),
+    (fx.ReportStatus(Activity.IDLE), [("publish", WorkerStatusReport(Activity.IDLE, IDENTITY, {"of": "i"}, None))]),
+    (
+        fx.ReportStatus(Activity.BUSY, 1, JobState.PROCESSING),
+        [
+            (
+                "publish",
+                WorkerStatusReport(Activity.BUSY, IDENTITY, {"of": "i"}, JobResult(1, JobState.PROCESSING, **SO_FAR)),
+            )
+        ],
+    ),
+    (fx.ReportBlackList([3]), [("publish", BlackListReport([3], IDENTITY))]),
+    (fx.AnnounceCreated(), [("publish", WorkerAnnouncement("worker_created", IDENTITY))]),
+    (fx.CheckRequirements(1, ["/a"]), [("check_requirements", 1, ["/a"])]),
+    (fx.RunJob(1, PARAMETERS), [("run", 1, PARAMETERS)]),
+    (fx.InitialiseJob(1, PARAMETERS), [("initialise", 1, PARAMETERS)]),
+    (fx.StartJob(1, PARAMETERS), [("start", 1, PARAMETERS)]),
+    (fx.StopJob(1), [("stop", 1)]),
+    (fx.DiscardJob(1), [("discard", 1)]),
+    (fx.UpdateJob(1, PARAMETERS), [("update", 1, PARAMETERS)]),
+    (fx.ConsumeJobs(), [("consume_jobs",)]),
+    (fx.PauseJobs(), [("pause_jobs",)]),
+    (fx.FetchBlackList(), [("fetch",)]),
+    (fx.DeleteBlackListed(3), [("delete", 3)]),
+    (fx.Warn("careful", 3), []),
+    (fx.Drain(), [("drain",)]),
+    (fx.Terminate(1), [("terminate", 1)]),
+]
+
+
+@dataclass
+class Recorder:
+    """Plays every partner of the dispatcher and notes each call."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    effects: list[fx.Effect] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        def note(*arguments: Any) -> None:
+            self.calls.append((name, *arguments))
+
+        return note
+
+    # The lifecycle
+
+    def feed(self, event: ev.Event) -> Sequence[fx.Effect]:
+        del event
+        return self.effects
+
+    # The exchange: what is awaited
+
+    async def publish(self, response: Any) -> None:
+        self.calls.append(("publish", response))
+
+    async def delay(self, delivery: Delivery) -> None:
+        self.calls.append(("delay", delivery))
+
+    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+        self.calls.append(("settle", delivery, settlement))
+
+    async def consume_jobs(self) -> None:
+        self.calls.append(("consume_jobs",))
+
+    async def pause_jobs(self) -> None:
+        self.calls.append(("pause_jobs",))
+
+    # What is asked
+
+    def usage(self) -> JobUsage:
+        return JobUsage(2.0, 1.0)
+
+    def progression_info(self) -> dict[str, Any]:
+        return {"cores": []}
+
+    def status_info(self, instance_id: str) -> dict[str, Any]:
+        return {"of": instance_id}
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def dispatcher(recorder: Recorder) -> Dispatcher:
+    partner: Any = recorder
+    return Dispatcher(
+        lifecycle=partner,
+        exchange=partner,
+        host=partner,
+        identity=IDENTITY,
+        system_information=partner,
+        black_list=partner,
+        check_requirements=partner.check_requirements,
+        drain=partner.drain,
+        terminate=partner.terminate,
+        on_result=partner.on_result,
+    )
+
+
+def test_every_effect_is_in_the_table():
+    assert {type(effect) for effect, _ in CALLS} == set(get_args(fx.Effect))
+
+
+@pytest.mark.parametrize(("effect", "calls"), CALLS, ids=[type(effect).__name__ for effect, _ in CALLS])
+async def test_an_effect_becomes_its_call(
+    dispatcher: Dispatcher, recorder: Recorder, effect: fx.Effect, calls: list[tuple[Any, ...]]
+):
+    recorder.effects = [effect]
+    await dispatcher.handle(ev.HostReady())
+
+    assert recorder.calls == calls
+
+
+async def test_effects_are_done_in_their_order(dispatcher: Dispatcher, recorder: Recorder):
+    recorder.effects = [effect for effect, _ in CALLS]
+    await dispatcher.handle(ev.HostReady())
+
+    assert recorder.calls == [call for _, calls in CALLS for call in calls]
+
+
+async def test_a_settlement_waits_for_the_publication_before_it(dispatcher: Dispatcher, recorder: Recorder):
+    async def refuse(_response: Any) -> None:
+        raise ConnectionError("not confirmed")
+
+    recorder.publish = refuse  # type: ignore[method-assign]
+    recorder.effects = [fx.PublishResult(RESULT), fx.Settle(DELIVERY, Case.COMPLETED)]
+
+    with pytest.raises(ConnectionError):
+        await dispatcher.handle(ev.JobEnded(RESULT))
+    assert recorder.calls == [("on_result", RESULT)]
+
+
+async def test_a_warning_is_logged_with_its_job(
+    dispatcher: Dispatcher, recorder: Recorder, caplog: pytest.LogCaptureFixture
+):
+    recorder.effects = [fx.Warn("100 % careful", 3)]
+    await dispatcher.handle(ev.HostReady())
+
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage(), record.job_id) == (logging.WARNING, "100 % careful", 3)  # type: ignore[attr-defined]
+
+
+async def test_the_worker_is_announced_by_name(dispatcher: Dispatcher, recorder: Recorder):
+    await dispatcher.announce("worker_terminated")
+
+    assert recorder.calls == [("publish", WorkerAnnouncement("worker_terminated", IDENTITY))]
+
+
+def test_missing_paths_are_those_that_do_not_exist(tmp_path):
+    link = tmp_path / "dangling"
+    link.symlink_to("/no/such/file")
+
+    assert missing_paths([str(tmp_path), "/no/such", str(link), "", "a\0b"]) == ["/no/such", str(link), "", "a\0b"]
