@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import pika
+import pika  # type: ignore[import-untyped]
 
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed, AmqpConnection, IncomingMessage
 from mcai_worker_sdk.exchange.rabbitmq.topology import make_topology
