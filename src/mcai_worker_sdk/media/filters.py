@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import av.error
@@ -117,7 +118,9 @@ class FilterChain:
     def _build(self, key: tuple[Any, ...], filters: Sequence[Filter]) -> tuple[Graph, Any, Any]:
         graph = Graph()
         if not self.is_video:
-            graph.threads = 1
+            # One thread is enough for sound. PyAV before 18 cannot say so.
+            with suppress(AttributeError):
+                graph.threads = 1
         source = self._add_source(graph, key)
         last = source
         for position, item in enumerate(filters):

@@ -257,20 +257,18 @@ class Frame:
         return array.copy() if copy else array
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        planes = self._av_frame.planes
-        if self._is_video and len(planes) == 1:
-            device: tuple[int, int] = planes[0].__dlpack_device__()
-            return device
         return _DLPACK_CPU
 
     def __dlpack__(self, **options: Any) -> CapsuleType:
         """DLPack of :meth:`to_ndarray`: without a copy for video of one plane, else of a copy."""
         planes = self._av_frame.planes
-        capsule: CapsuleType
-        if self._is_video and len(planes) == 1 and planes[0].line_size > 0:
-            capsule = planes[0].__dlpack__(stream=options.get("stream"))
+        layouts = plane_layouts(self._av_frame.format) if self._is_video and len(planes) == 1 else None
+        if layouts is not None and planes[0].line_size > 0:
+            # numpy exports no read-only array, so this one view is writable; its user must not write.
+            array = plane_array(planes[0], memoryview(planes[0]), layouts[0])
         else:
-            capsule = self.to_ndarray().copy().__dlpack__(**options)
+            array = self.to_ndarray().copy()
+        capsule: CapsuleType = array.__dlpack__(**options)
         return capsule
 
     def __repr__(self) -> str:
