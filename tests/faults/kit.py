@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import time
-from collections.abc import Mapping
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +20,7 @@ from tests.support.rabbitmq import RabbitMqNode, VirtualHost, eventually
 from tests.support.tap import Tap
 from tests.support.workers import QUEUE, WorkerProcess, code_order
 
-__all__ = ["TERMINAL", "CuttingProxy", "Scene", "gone", "parameter", "text_of"]
+__all__ = ["TERMINAL", "CuttingProxy", "Scene", "gone", "http", "parameter", "text_of"]
 
 TERMINAL = ("job_completed", "job_error", "job_stopped")
 #: Until the test touches the file ``gate``: the job runs as long as the test wants it to.
@@ -142,9 +145,27 @@ class Scene:
 
         return await eventually(read, bool)
 
+    @contextlib.asynccontextmanager
+    async def beside(self, name: str) -> AsyncIterator[Scene]:
+        """Another scene on the same broker: one outage is enough for several workers."""
+        folder = self.folder / name
+        folder.mkdir()
+        with self.node.vhost() as host:
+            async with Tap(host) as tap:
+                yield Scene(self.node, host, tap, folder)
+
     async def restart_broker(self) -> None:
         """Stop the node in good order and start it again."""
         await asyncio.to_thread(self.node.restart)
+
+
+def http(port: int, path: str) -> tuple[int, bytes]:
+    """Ask the worker's endpoint: status and body."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
 
 
 async def gone(process: psutil.Process, *, timeout_seconds: float = 10.0) -> None:

@@ -21,8 +21,8 @@ from mcai_worker_sdk.host.base import Host
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.protocol.delivery import Delivery
-from mcai_worker_sdk.protocol.orders import parse_order
-from mcai_worker_sdk.protocol.responses import failed_result
+from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
+from mcai_worker_sdk.protocol.responses import WorkerAnnouncement, failed_result
 from mcai_worker_sdk.services.backend import BackendClient
 from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
@@ -30,6 +30,7 @@ from mcai_worker_sdk.supervisor.black_list import BackendBlackList
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
 from mcai_worker_sdk.supervisor.http_endpoint import HttpEndpoint
 from mcai_worker_sdk.supervisor.metrics import WorkerFigures, WorkerState, render_metrics
+from mcai_worker_sdk.supervisor.outbox import Outbox
 
 __all__ = ["BrokerSupervisor"]
 
@@ -67,6 +68,7 @@ class BrokerSupervisor:
         options: LifecycleOptions,
     ) -> None:
         self._settings = settings
+        self._identity = identity
         self._exchange = exchange
         self._events: asyncio.Queue[_Incoming] = asyncio.Queue()
         self._host = make_host(self._events.put_nowait)
@@ -74,16 +76,17 @@ class BrokerSupervisor:
         self._lifecycle = Lifecycle(options)
         self._sampler = SystemSampler()
         self._black_list = BackendBlackList(BackendClient(settings.backend), self._events.put_nowait)
+        self._outbox = Outbox(exchange, self._on_fault)
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
-            exchange=exchange,
+            exchange=self._outbox,
             host=self._host,
             identity=identity,
             system_information=self._sampler,
             black_list=self._black_list,
             check_requirements=self._start_check,
             drain=self._begin_grace,
-            terminate=self._finish,
+            terminate=self._terminate,
             on_result=self._figures.count,
         )
         self._endpoint = self._make_endpoint()
@@ -93,6 +96,7 @@ class BrokerSupervisor:
         self._connected = False
         self._signals = 0
         self._draining = False
+        self._ending: asyncio.Task[None] | None = None
         self._check: asyncio.Task[None] | None = None
 
     def run(self) -> int:
@@ -138,7 +142,11 @@ class BrokerSupervisor:
     async def _take(self, event: _Incoming) -> None:
         match event:
             case Delivered():
-                await self._dispatcher.handle(_read_delivery(event.delivery))
+                received = _read_delivery(event.delivery)
+                await self._dispatcher.handle(received)
+                if isinstance(received, ev.OrderReceived) and isinstance(received.order, StopWorker):
+                    # A result that the broker does not take must not keep the worker for ever either.
+                    self._begin_grace()
             case LinkLost():
                 self._connected = False
                 _logger.warning("The link to the broker is lost: %s", event.reason)
@@ -156,8 +164,11 @@ class BrokerSupervisor:
             case _:
                 await self._dispatcher.handle(event)
 
+    async def _announce(self, name: str) -> None:
+        await self._exchange.publish(WorkerAnnouncement(name, self._identity))
+
     async def _announce_discovery(self) -> None:
-        await self._dispatcher.announce("worker_discovery")
+        await self._announce("worker_discovery")
 
     def _start_check(self, job_id: int, paths: Sequence[str]) -> None:
         if self._check is not None:
@@ -228,21 +239,40 @@ class BrokerSupervisor:
         if job_id is not None:
             self._host.kill(failed_result(job_id, "The worker was shut down."), "the shutdown's grace is over")
 
+    def _terminate(self, exit_code: int) -> None:
+        if self._outbox.is_empty:
+            self._finish(exit_code)
+            return
+        self._ending = asyncio.create_task(self._finish_emptied(exit_code), name="mcai-ending")
+
+    async def _finish_emptied(self, exit_code: int) -> None:
+        await self._outbox.emptied()
+        self._finish(exit_code)
+
     def _finish(self, exit_code: int) -> None:
         if not self._finished.is_set():
             self._exit_code = exit_code
             self._finished.set()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            _logger.critical("The task %s died: the worker ends.", task.get_name(), exc_info=task.exception())
-            self._finish(1)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_fault(error)
+
+    def _on_fault(self, error: BaseException) -> None:
+        if isinstance(error, ExchangeError):
+            _logger.error("The worker cannot go on: %s", error)
+        else:
+            _logger.critical("The supervisor failed: the worker ends.", exc_info=error)
+        self._finish(1)
 
     async def _close(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(self._host.close(), self._say_goodbye())
+        if self._ending is not None:
+            self._ending.cancel()
         await self._exchange.close()
         await self._black_list.close()
         if self._endpoint is not None:
@@ -252,7 +282,7 @@ class BrokerSupervisor:
         if not self._opened:
             return
         with contextlib.suppress(TimeoutError, ExchangeError):
-            await asyncio.wait_for(self._dispatcher.announce("worker_terminated"), FAREWELL_SECONDS)
+            await asyncio.wait_for(self._announce("worker_terminated"), FAREWELL_SECONDS)
 
 
 def _read_delivery(delivery: Delivery) -> ev.Event:
