@@ -234,6 +234,13 @@ def test_a_job_that_did_not_run_yet_is_dropped_with_its_link() -> None:
     assert cases(driver.deliver(job(requires=["/a"]), redelivered=True)[1]) == [Case.REDELIVERED]
 
 
+def test_a_job_that_goes_with_its_link_before_it_ran_keeps_no_other_order_away() -> None:
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    assert [type(effect) for effect in driver.deliver(job(8))[1]] == [fx.PauseJobs, fx.Settle]
+    assert driver.lose_link() == [fx.ConsumeJobs()]
+
+
 @pytest.mark.parametrize(
     ("order_type", "state"), [("stop_process", JobState.STOPPED), ("reached_expiration", JobState.ERROR)]
 )
