@@ -50,7 +50,7 @@ class Observation:
     backend: list[str] = field(default_factory=list)
     """Requests to the backend, by method and path; sessions left out."""
     left_in_queue: int = 0
-    """Orders in the job queue after the worker's end."""
+    """Orders in the job queue and the delay queue after the worker's end."""
     exit_code: int | None = None
     """Of the worker's process."""
 

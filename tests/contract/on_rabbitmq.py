@@ -24,7 +24,7 @@ from tests.support.workers import QUEUE, WorkerProcess
 __all__ = ["run_on_rabbitmq", "with_gate"]
 
 #: How long the reference may stay silent before its silence is believed.
-SILENCE_SECONDS = 1.5
+SILENCE_SECONDS = 1.0
 #: The reference goes on forgetting its job after it published the result, and nothing tells when it is done.
 FORGETTING_SECONDS = 0.4
 
@@ -56,7 +56,7 @@ async def run_on_rabbitmq(node: RabbitMqNode, scenario: Scenario, *, reference: 
         async with Tap(host) as tap, WorkerProcess(host, python=python, environment=environment) as worker:
             conversation = _Conversation(tap, worker, backend, Path(folder) / "gate", is_reference=bool(reference))
             exit_code = await conversation.hold(scenario)
-            left = await asyncio.to_thread(_left_in_queue, host)
+            left = await asyncio.to_thread(_left_in_queues, host)
         lines = [line for line in backend.lines() if line != "POST /api/sessions"]
     return Observation(
         messages=mask_messages(tap.out()),
@@ -130,17 +130,15 @@ class _Conversation:
                 await self._tap.wait_for(step.routing_key, count=count, timeout_seconds=SILENCE_SECONDS)
 
 
-def _left_in_queue(host: VirtualHost) -> int:
-    """What the worker did not settle is back in the queue once the broker has noticed its end."""
+def _left_in_queues(host: VirtualHost) -> int:
+    """What the worker did not settle is back in the queue, or in the delay queue, once the broker noticed its end."""
     credentials = pika.PlainCredentials(host.username, host.password)
     connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", host.port, host.name, credentials))
     with contextlib.closing(connection):
         channel = connection.channel()
-        while True:
-            queue = channel.queue_declare(QUEUE, passive=True).method
-            if queue.consumer_count == 0:
-                return int(queue.message_count)
+        while channel.queue_declare(QUEUE, passive=True).method.consumer_count:
             connection.sleep(0.01)
+        return sum(channel.queue_declare(name, passive=True).method.message_count for name in (QUEUE, "job_delayed"))
 
 
 def _different(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
