@@ -7,6 +7,8 @@ import itertools
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -114,9 +116,7 @@ def test_frames_are_whole_however_the_stream_is_cut(cuts: list[int]):
     stream = b"".join(link.encode(report) for report in REPORTS)
     positions = sorted({0, len(stream), *(cut % len(stream) for cut in cuts)})
     buffer = link.FrameBuffer()
-    bodies = [
-        body for begin, end in itertools.pairwise(positions) for body in buffer.feed(stream[begin:end])
-    ]
+    bodies = [body for begin, end in itertools.pairwise(positions) for body in buffer.feed(stream[begin:end])]
 
     assert [link.decode_report(body) for body in bodies] == REPORTS
 
@@ -286,29 +286,47 @@ def test_a_report_to_a_supervisor_that_is_gone_is_known_to_be_lost(ends: tuple[s
     assert list(job_link.commands()) == []
 
 
-def test_a_forked_copy_sends_though_a_thread_held_the_lock_when_it_was_made(ends: tuple[socket.socket, socket.socket]):
+#: Four processes write large reports into one link; a thread of the first is in the middle of one at each fork.
+FORKING = """
+import os, socket, sys, threading
+from mcai_worker_sdk.host import link
+job_link = link.JobLink(socket.socket(fileno=int(sys.argv[1])))
+job_link.share_with_forks()
+
+def work(origin):
+    for number in range(20):
+        job_link.send(link.Log({"message": f"{origin}-{number} " * 20_000}))
+        job_link.send_progression(1, number)
+
+thread = threading.Thread(target=work, args=("p",))
+thread.start()
+copies = []
+for copy in range(3):
+    pid = os.fork()
+    if pid == 0:
+        grandchild = os.fork() if copy == 0 else None
+        if grandchild != 0:
+            work(copy)
+        if grandchild:
+            os.waitpid(grandchild, 0)
+        os._exit(0)
+    copies.append(pid)
+thread.join()
+for pid in copies:
+    os.waitpid(pid, 0)
+job_link.send(link.Ready())
+"""
+
+
+def test_large_reports_of_forked_copies_stay_whole(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    job_link = link.JobLink(job_end)
-    held, give_back = threading.Event(), threading.Event()
+    fd = job_end.fileno()
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", FORKING, str(fd)], pass_fds=[fd]) as forking:
+        reports = read_until(supervisor_end, link.Ready())
 
-    def hold() -> None:
-        with job_link._lock:
-            held.set()
-            give_back.wait(30)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(30)
-    # What os.fork() would do in the copy, where the holder does not exist.
-    job_link.forget_forking_process()
-    sender = threading.Thread(target=job_link.send, args=(link.Ready(),), daemon=True)
-    sender.start()
-    sender.join(30)
-
-    assert not sender.is_alive()
-    assert reports_in(supervisor_end.recv(1 << 16)) == [link.Ready()]
-    give_back.set()
-    holder.join()
+    messages = [report.record["message"].split()[0] for report in reports if isinstance(report, link.Log)]
+    assert sorted(messages) == sorted(f"{origin}-{number}" for origin in (0, 1, 2, "p") for number in range(20))
+    assert forking.returncode == 0
 
 
 def test_commands_end_with_the_link(ends: tuple[socket.socket, socket.socket]):

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -144,6 +145,11 @@ def test_the_signal_handlers_are_put_back(run: Callable[..., bool]):
     run(job(1))
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_orders_run_beside_the_main_thread_too(run: Callable[..., bool]):
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, job(1)).result() is True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -61,7 +61,7 @@ def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: so
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job_link = link.JobLink(job_end)
-    os.register_at_fork(after_in_child=job_link.forget_forking_process)
+    job_link.share_with_forks()
 
     def relay(record: dict[str, Any]) -> None:
         job_link.send(link.Log(record))

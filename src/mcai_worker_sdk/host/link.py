@@ -7,10 +7,14 @@ code to run.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import socket
 import struct
+import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
@@ -248,6 +252,52 @@ class FrameBuffer:
         return bodies
 
 
+class _Turn:
+    """
+    Whose turn it is to write, once user code forked the job process: the process's, or a copy's (a pool, a loader).
+
+    All have the same socket, which keeps only small frames whole. A record lock belongs to a process, not to the file
+    that a copy inherits, and ends with the process.
+    """
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+
+    def share(self) -> None:
+        """From now on there may be copies. Idempotent."""
+        if self._file is None:
+            self._file = _nameless_file()
+            weakref.finalize(self, os.close, self._file)
+
+    def take(self, *, wait: bool) -> None:
+        """
+        Take the turn; :meth:`give` must follow.
+
+        Raises:
+            BlockingIOError: It is another process's, and this one does not wait.
+            OSError: User code closed the file.
+        """
+        if self._file is None:
+            return
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except PermissionError as error:  # What some systems say instead.
+            raise BlockingIOError(*error.args) from error
+
+    def give(self) -> None:
+        """Let the next one write."""
+        if self._file is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+
+def _nameless_file() -> int:
+    """A descriptor to lock by; of memory where the system has that, since a container may have no place to write."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("mcai-link")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 class JobLink:
     """
     The job process's end: usable from any thread, and from a copy of the process that user code forked.
@@ -260,6 +310,7 @@ class JobLink:
         self._socket = sock
         # Reentrant: a signal handler of user code may log, or report, while this thread holds it.
         self._lock = threading.RLock()
+        self._turn = _Turn()
         # Any thread sets the newest, only a holder of the lock the sent: so none is lost, and none needs to wait.
         self._newest_progression = self._sent_progression = b""
         self._begun = b""
@@ -271,7 +322,11 @@ class JobLink:
         with self._lock:
             waiting = self._take_waiting()
             try:
-                self._socket.sendall(waiting + frame)
+                self._turn.take(wait=True)
+                try:
+                    self._socket.sendall(waiting + frame)
+                finally:
+                    self._turn.give()
             except OSError:
                 return False
         self._send_waiting()
@@ -282,8 +337,21 @@ class JobLink:
         self._newest_progression = encode(Progressed(job_id, progression))
         self._send_waiting()
 
-    def forget_forking_process(self) -> None:
-        """Begin anew in a copy of the process: its lock may be held by a thread that was not copied."""
+    def share_with_forks(self) -> None:
+        """Stay usable in copies of the process that user code forks from now on."""
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._begin_as_copy
+        )
+
+    def _before_fork(self) -> None:
+        # Nobody else is in the middle of a frame then.
+        self._lock.acquire()
+        self._turn.share()
+
+    def _after_fork(self) -> None:
+        self._lock.release()
+
+    def _begin_as_copy(self) -> None:
         self._lock = threading.RLock()
         self._sent_progression, self._begun = self._newest_progression, b""
 
@@ -293,7 +361,11 @@ class JobLink:
             before = self._sent_progression, self._begun
             try:
                 waiting = self._take_waiting()
-                self._begun = waiting[self._socket.send(waiting, socket.MSG_DONTWAIT) :]
+                self._turn.take(wait=False)
+                try:
+                    self._begun = waiting[self._socket.send(waiting, socket.MSG_DONTWAIT) :]
+                finally:
+                    self._turn.give()
             except BlockingIOError:
                 # The next report, or the next progression, takes it along.
                 self._sent_progression, self._begun = before

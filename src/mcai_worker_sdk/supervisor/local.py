@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,9 @@ def _ctrl_c(interrupt: Callable[[], None], abandon: Callable[[], None]) -> Itera
         asked = True
         interrupt()
 
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Signals are the main thread's, and a worker may be started beside it (a notebook, a test).
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,9 @@ def _run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
 
 def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     settings = setup.settings
+    if threading.current_thread() is not threading.main_thread():
+        _logger.error("The worker cannot start: start() was called in a thread; expected the main thread, for signals.")
+        return 1
     limits = HostLimits(
         job_timeout_seconds=settings.job.timeout_seconds,
         stop_grace_seconds=settings.job.stop_grace_seconds,
