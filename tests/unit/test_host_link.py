@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host.job_link import JobLink
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter
@@ -74,7 +75,7 @@ def read_until(sock: socket.socket, last: link.Report) -> list[link.Report]:
     return reports
 
 
-def fill(job_link: link.JobLink, job_id: int) -> int:
+def fill(job_link: JobLink, job_id: int) -> int:
     """Report progressions until the socket takes no more; the last value that was waiting then."""
     value = 0
     while job_link._newest_progression is job_link._sent_progression:
@@ -132,7 +133,7 @@ def test_a_frame_that_comes_byte_by_byte_is_given_once_it_is_whole():
 def test_a_frame_of_20_mb_passes_in_both_directions():
     text = random.Random(1).randbytes(10_000_000).hex()
     supervisor_end, job_end = link.socket_pair()
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
 
     async def supervise() -> list[link.Report]:
         reports: list[link.Report] = []
@@ -169,7 +170,7 @@ def test_a_frame_of_20_mb_passes_in_both_directions():
 
 def test_a_progression_that_the_socket_takes_is_sent_at_once(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    link.JobLink(job_end).send_progression(1, 42)
+    JobLink(job_end).send_progression(1, 42)
 
     assert reports_in(supervisor_end.recv(1 << 16)) == [link.Progressed(1, 42)]
 
@@ -178,7 +179,7 @@ def test_under_back_pressure_the_newest_progression_replaces_the_others_and_goes
     ends: tuple[socket.socket, socket.socket],
 ):
     supervisor_end, job_end = ends
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
     first_unsent = fill(job_link, 1)
     for value in range(first_unsent + 1, first_unsent + 1000):
         job_link.send_progression(1, value)
@@ -196,7 +197,7 @@ def test_under_back_pressure_the_newest_progression_replaces_the_others_and_goes
 
 def test_a_progression_waits_for_no_thread_that_waits_for_the_supervisor(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
     log = link.Log({"message": "x" * 5_000_000})
     logger = threading.Thread(target=job_link.send, args=(log,))
     logger.start()
@@ -226,7 +227,7 @@ def test_a_progression_that_the_socket_took_in_part_is_finished_by_what_follows(
         def sendall(self, data: bytes) -> None:
             sent.append(data)
 
-    job_link = link.JobLink(Stingy())  # type: ignore[arg-type]
+    job_link = JobLink(Stingy())  # type: ignore[arg-type]
     job_link.send_progression(1, 1)
     job_link.send_progression(1, 2)
     job_link.send_progression(1, 3)
@@ -236,7 +237,7 @@ def test_a_progression_that_the_socket_took_in_part_is_finished_by_what_follows(
 
 
 def test_a_signal_handler_that_reports_while_its_thread_sends_does_not_hang():
-    job_link: link.JobLink
+    job_link: JobLink
     sent: list[bytes] = []
 
     class Interrupted:
@@ -249,7 +250,7 @@ def test_a_signal_handler_that_reports_while_its_thread_sends_does_not_hang():
         def sendall(self, data: bytes) -> None:
             sent.append(data)
 
-    job_link = link.JobLink(Interrupted())  # type: ignore[arg-type]
+    job_link = JobLink(Interrupted())  # type: ignore[arg-type]
     job_link.send_progression(1, 1)
 
     assert reports_in(b"".join(sent)) == [link.Progressed(1, 1), link.Log({"message": "from the handler"})]
@@ -257,7 +258,7 @@ def test_a_signal_handler_that_reports_while_its_thread_sends_does_not_hang():
 
 def test_reports_of_several_threads_stay_whole(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
 
     def work(thread: int) -> None:
         for number in range(100):
@@ -279,7 +280,7 @@ def test_reports_of_several_threads_stay_whole(ends: tuple[socket.socket, socket
 def test_a_report_to_a_supervisor_that_is_gone_is_known_to_be_lost(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
     supervisor_end.close()
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
 
     assert job_link.send(link.Ready()) is False
     job_link.send_progression(1, 50)
@@ -290,7 +291,8 @@ def test_a_report_to_a_supervisor_that_is_gone_is_known_to_be_lost(ends: tuple[s
 FORKING = """
 import os, socket, sys, threading
 from mcai_worker_sdk.host import link
-job_link = link.JobLink(socket.socket(fileno=int(sys.argv[1])))
+from mcai_worker_sdk.host.job_link import JobLink
+job_link = JobLink(socket.socket(fileno=int(sys.argv[1])))
 job_link.share_with_forks()
 
 def work(origin):
@@ -334,7 +336,7 @@ def test_commands_end_with_the_link(ends: tuple[socket.socket, socket.socket]):
     supervisor_end.sendall(b"".join(link.encode(command) for command in COMMANDS))
     supervisor_end.close()
 
-    assert list(link.JobLink(job_end).commands()) == COMMANDS
+    assert list(JobLink(job_end).commands()) == COMMANDS
 
 
 def test_no_socket_left_is_a_host_error(monkeypatch: pytest.MonkeyPatch):
@@ -360,7 +362,7 @@ async def test_commands_that_the_socket_does_not_take_follow_in_order(ends: tupl
 
     def read() -> list[link.Command]:
         commands = []
-        for command in link.JobLink(job_end).commands():
+        for command in JobLink(job_end).commands():
             commands.append(command)
             if isinstance(command, link.Exit):
                 break
@@ -387,7 +389,7 @@ async def test_a_report_handler_that_fails_does_not_hear_the_same_report_again(
 
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: failed.set())
     supervised = SupervisedLink(supervisor_end, take)
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
     job_link.send(link.Ready())
     await asyncio.wait_for(failed.wait(), 30)
     job_link.send(link.Initialised(1))

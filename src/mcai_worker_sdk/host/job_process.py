@@ -21,6 +21,7 @@ from typing import Any
 
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.failures import describe_failure
+from mcai_worker_sdk.host.job_link import JobLink
 from mcai_worker_sdk.host.runner import Runner, WorkerSetup
 from mcai_worker_sdk.logs import configure_relay
 
@@ -60,7 +61,7 @@ def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: so
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    job_link = link.JobLink(job_end)
+    job_link = JobLink(job_end)
     job_link.share_with_forks()
 
     def relay(record: dict[str, Any]) -> None:
@@ -74,7 +75,7 @@ def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: so
     sys.stderr.flush()
 
 
-def serve(setup: WorkerSetup, job_link: link.JobLink, on_orphaned: Callable[[], None]) -> None:
+def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]) -> None:
     """
     Call the worker's ``setup``, then do what the supervisor commands until it says ``Exit``.
 
@@ -105,7 +106,7 @@ def serve(setup: WorkerSetup, job_link: link.JobLink, on_orphaned: Callable[[], 
 
 
 def _listen(
-    job_link: link.JobLink,
+    job_link: JobLink,
     runner: Runner,
     commands: queue.SimpleQueue[link.Command],
     on_orphaned: Callable[[], None],
@@ -133,12 +134,12 @@ def _listen(
         commands.put(link.Exit())
 
 
-def _update(job_link: link.JobLink, runner: Runner, command: link.Update) -> None:
+def _update(job_link: JobLink, runner: Runner, command: link.Update) -> None:
     refusal = runner.update(command.job_id, link.order_parameters(command.parameters))
     job_link.send(link.Updated(command.job_id, refusal))
 
 
-def _obey(runner: Runner, command: link.Command, job_link: link.JobLink, on_orphaned: Callable[[], None]) -> bool:
+def _obey(runner: Runner, command: link.Command, job_link: JobLink, on_orphaned: Callable[[], None]) -> bool:
     """Do what one command says and report it; False after the last one. Keeps neither order nor result."""
     report: link.Report
     if isinstance(command, link.Run | link.Initialise):

@@ -11,6 +11,7 @@ import psutil
 
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import HostLimits
+from mcai_worker_sdk.host.job_link import JobLink
 from mcai_worker_sdk.host.job_process import serve
 from mcai_worker_sdk.host.linked import LinkedHost
 from mcai_worker_sdk.host.runner import WorkerSetup
@@ -48,7 +49,7 @@ class ThreadHost(LinkedHost):
         self._link = SupervisedLink(supervisor_end, self._take_report)
         threading.Thread(
             target=serve,
-            args=(self._setup, link.JobLink(job_end), lambda: None),
+            args=(self._setup, JobLink(job_end), lambda: None),
             name="mcai-job",
             daemon=True,
         ).start()
