@@ -59,9 +59,8 @@ demo-media: $(VENV)/.installed-dev system ## A media worker finds the cuts of a 
 	@$(BIN)/python examples/scene_changes/demo.py
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev system ## Measure; REFERENCE=/path/to/python of an environment with 2.1.1 is measured beside.
-	$(BIN)/python -m benchmarks.jobs $(if $(REFERENCE),--reference $(REFERENCE))
-	$(BIN)/python -m benchmarks.media_decode $(if $(REFERENCE),--reference $(REFERENCE))
+bench: $(VENV)/.installed-dev system ## Measure, with the reference beside; benchmarks/README.md says how to read it.
+	$(BIN)/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(MEDIA_REFERENCE),--media-reference $(MEDIA_REFERENCE))
 
 # --- checks ------------------------------------------------------------------------------------------------
 

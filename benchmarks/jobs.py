@@ -5,7 +5,8 @@ Run it with nothing else on the machine::
 
     python -m benchmarks.jobs --reference /path/to/venv-of-the-reference/bin/python --json jobs.json
 
-A private RabbitMQ node and a stand-in for the backend are started and removed again.
+A private RabbitMQ node and a stand-in for the backend are started and removed again. ``benchmarks/README.md`` says how
+each figure is taken.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from tests.support.rabbitmq import RabbitMqNode, VirtualHost
 from tests.support.tap import Tap
 from tests.support.workers import QUEUE, WorkerProcess, code_order
 
+STARTS = 3
 LATENCY_JOBS = 40
 #: A trivial job's progression calls; each costs the reference about 11 ms.
 PROGRESSION_CALLS = 100
@@ -51,22 +55,64 @@ class Figures:
     idle_pss_mb: float
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What this SDK aims at, and how the figures are held against it."""
+
+    figure: str
+    text: str
+    is_met: Callable[[float, float | None], bool | None]
+    """Called with our figure and the reference's; ``None`` when there is no telling without the reference."""
+
+
+TARGETS = (
+    Target(
+        "jobs_per_second", ">= 40 x reference", lambda ours, theirs: None if theirs is None else ours >= 40 * theirs
+    ),
+    Target(
+        "median_latency_ms", "<= reference / 10", lambda ours, theirs: None if theirs is None else ours <= theirs / 10
+    ),
+    Target("progression_us", "< 20", lambda ours, _: ours < 20),
+    Target(
+        "start_seconds", "<= 1.5 x reference", lambda ours, theirs: None if theirs is None else ours <= 1.5 * theirs
+    ),
+    Target("idle_pss_mb", "< 90", lambda ours, _: ours < 90),
+)
+
+
 async def measure(host: VirtualHost, backend: BackendStandIn, python: str, jobs: int) -> Figures:
-    """Run one worker through all measurements."""
+    """Run one SDK's worker through all measurements."""
     environment = backend.environ("BACKEND")
     async with Tap(host) as tap:
+        starts = [await _start_seconds(host, tap, python, environment) for _ in range(STARTS - 1)]
         began = time.perf_counter()
         async with WorkerProcess(host, python=python, environment=environment) as worker:
-            await worker.created(tap)
-            start_seconds = time.perf_counter() - began
+            await tap.wait_for("worker_created", count=STARTS)
+            starts.append(time.perf_counter() - began)
             await _warm_up(tap)
             latency_ms = await _latency_ms(tap)
             progression_us = await _progression_us(tap)
-            throughput = await _jobs_per_second(tap, jobs)
             pss_mb = _pss_mb(worker.pid)
             worker.send_signal(signal.SIGTERM)
             await worker.ended()
-    return Figures(throughput, latency_ms, progression_us, start_seconds, pss_mb)
+        # The queue is durable: filled while nobody is there, it is emptied as fast as the next worker can.
+        for job_id in range(jobs):
+            await tap.submit(QUEUE, code_order(1000 + job_id, "ret = {}"))
+        tap.messages.clear()
+        async with WorkerProcess(host, python=python, environment=environment):
+            throughput = await _jobs_per_second(tap, jobs)
+    return Figures(throughput, latency_ms, progression_us, statistics.median(starts), pss_mb)
+
+
+async def _start_seconds(host: VirtualHost, tap: Tap, python: str, environment: dict[str, str]) -> float:
+    count = len(tap.out("worker_created")) + 1
+    began = time.perf_counter()
+    async with WorkerProcess(host, python=python, environment=environment) as worker:
+        await tap.wait_for("worker_created", count=count)
+        seconds = time.perf_counter() - began
+        worker.send_signal(signal.SIGTERM)
+        await worker.ended()
+    return seconds
 
 
 async def _warm_up(tap: Tap) -> None:
@@ -94,21 +140,33 @@ async def _progression_us(tap: Tap) -> float:
 
 
 async def _jobs_per_second(tap: Tap, jobs: int) -> float:
-    await tap.direct({"type": "stop_consuming_jobs"})
-    await tap.wait_for("worker_status")
-    tap.messages.clear()
-    for job_id in range(jobs):
-        await tap.submit(QUEUE, code_order(1000 + job_id, "ret = {}"))
-    began = time.perf_counter()
-    await tap.direct({"type": "resume_consuming_jobs"})
-    await tap.wait_for("job_completed", count=jobs, timeout_seconds=600)
-    return jobs / (time.perf_counter() - began)
+    # Two announcements, then a progression and a result a job. Counting anew which is which at each message would take
+    # the processor from the worker.
+    messages = 2 + 2 * jobs
+    await tap.wait_until(lambda: len(tap.messages) >= messages, timeout_seconds=600)
+    completed = tap.out("job_completed")
+    assert len(completed) == jobs, f"{len(completed)} of {jobs} jobs completed"
+    return (jobs - 1) / (completed[-1]["t"] - completed[0]["t"])
 
 
 def _pss_mb(pid: int) -> float:
     supervisor = psutil.Process(pid)
     processes = [supervisor, *supervisor.children(recursive=True)]
     return sum(process.memory_full_info().pss for process in processes) / 2**20
+
+
+def show(figures: dict[str, Figures]) -> None:
+    """Print the figures beside each other, with the targets."""
+    ours, theirs = figures["this SDK"], figures.get("reference")
+    print(f"{'':20} {'this SDK':>12} {'reference':>12}  target")
+    for target in TARGETS:
+        own = getattr(ours, target.figure)
+        other = None if theirs is None else getattr(theirs, target.figure)
+        verdict = {True: "met", False: "MISSED", None: "needs the reference"}[target.is_met(own, other)]
+        print(
+            f"{target.figure:20} {own:12.2f} {'-' if other is None else format(other, '12.2f'):>12}  "
+            f"{target.text:20} {verdict}"
+        )
 
 
 async def main() -> None:
@@ -118,6 +176,7 @@ async def main() -> None:
     parser.add_argument("--jobs", type=int, default=3000, help="jobs for the throughput (the reference gets a tenth)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
+    print(f"Jobs under a private RabbitMQ node; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     node = RabbitMqNode()
     await asyncio.to_thread(node.start)
     figures: dict[str, Figures] = {}
@@ -130,11 +189,12 @@ async def main() -> None:
                 if python is not None:
                     with node.vhost() as host:
                         figures[name] = await measure(host, backend, python, jobs)
-                    print(name, {key: round(value, 3) for key, value in asdict(figures[name]).items()}, flush=True)
     finally:
         node.remove()
+    show(figures)
     if options.json is not None:
-        options.json.write_text(json.dumps({name: asdict(values) for name, values in figures.items()}, indent=2))
+        content = {name: asdict(values) for name, values in figures.items()}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
