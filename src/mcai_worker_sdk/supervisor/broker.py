@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -97,7 +98,7 @@ class BrokerSupervisor:
         self._signals = 0
         self._draining = False
         self._ending: asyncio.Task[None] | None = None
-        self._check: asyncio.Task[None] | None = None
+        self._check: asyncio.Future[list[str]] | None = None
 
     def run(self) -> int:
         """
@@ -174,12 +175,16 @@ class BrokerSupervisor:
         if self._check is not None:
             # The job it was for is no longer in hand; its answer would be taken for this one's.
             self._check.cancel()
-        self._check = asyncio.create_task(self._check_requirements(job_id, paths), name="mcai-requirements")
+        loop = asyncio.get_running_loop()
+        self._check = loop.create_future()
+        self._check.add_done_callback(lambda check: self._checked(job_id, check))
+        # A path on a network file system that hangs must take neither the heartbeats nor the worker's end with it: the
+        # threads of the loop's own pool are waited for at its end, a daemon thread is not.
+        threading.Thread(target=_look, args=(loop, self._check, paths), name="mcai-requirements", daemon=True).start()
 
-    async def _check_requirements(self, job_id: int, paths: Sequence[str]) -> None:
-        # A path on a network file system that hangs must take neither the heartbeats nor the status with it.
-        missing = await asyncio.to_thread(missing_paths, paths)
-        self._events.put_nowait(ev.RequirementsChecked(job_id, missing))
+    def _checked(self, job_id: int, check: asyncio.Future[list[str]]) -> None:
+        if not check.cancelled():
+            self._events.put_nowait(ev.RequirementsChecked(job_id, check.result()))
 
     async def _sample_for_ever(self) -> None:
         while True:
@@ -283,6 +288,17 @@ class BrokerSupervisor:
             return
         with contextlib.suppress(TimeoutError, ExchangeError):
             await asyncio.wait_for(self._announce("worker_terminated"), FAREWELL_SECONDS)
+
+
+def _look(loop: asyncio.AbstractEventLoop, check: asyncio.Future[list[str]], paths: Sequence[str]) -> None:
+    missing = missing_paths(paths)
+
+    def answer() -> None:
+        if not check.done():
+            check.set_result(missing)
+
+    with contextlib.suppress(RuntimeError):  # The loop is closed: the worker has ended.
+        loop.call_soon_threadsafe(answer)
 
 
 def _read_delivery(delivery: Delivery) -> ev.Event:
