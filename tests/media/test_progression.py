@@ -18,11 +18,10 @@ def meter(time_range=None, container=None, **facts):
 
 def test_percents_are_those_of_the_known_range_each_once():
     made, published = meter(start_time=10.0, duration=20.0)
-    made.begin()
     for time in (10.1, 15.0, 15.05, 14.0, 29.99, 35.0):
         made.reach(time)
     made.complete()
-    assert published == [0, 25, 99, 100]
+    assert published == [25, 99, 100]
 
 
 def test_a_range_narrows_what_is_whole():
@@ -31,12 +30,11 @@ def test_a_range_narrows_what_is_whole():
     assert published == [50]
 
 
-def test_an_unknown_duration_gives_the_ends_only():
+def test_an_unknown_duration_gives_the_end_only():
     made, published = meter()
-    made.begin()
     made.reach(5.0)
     made.complete()
-    assert published == [0, 100]
+    assert published == [100]
 
 
 def test_a_matroska_file_ends_where_its_duration_says_wherever_it_begins():

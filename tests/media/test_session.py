@@ -213,7 +213,7 @@ def test_an_empty_list_reads_nothing_and_completes(media_files, tmp_path):
     worker = Selecting([])
     outcome = run_job(worker, media_files("odd.mkv"), tmp_path)
     assert (worker.calls, worker.endings, outcome.entries) == ([], 1, [])
-    assert outcome.progressions == [0, 100]
+    assert outcome.progressions == [100]
 
 
 def test_calls_come_in_order_and_in_one_thread(media_files, tmp_path):
@@ -348,11 +348,10 @@ def test_an_update_of_a_worker_without_the_method_is_refused(media_files, tmp_pa
 def test_progression_rises_by_whole_percents_to_100(media_files, tmp_path, name):
     outcome = run_job(NotingWorker(), media_files(name), tmp_path)
     steps = outcome.progressions
-    assert steps[0] == 0
     assert steps[-1] == 100
     assert len(steps) > 3
     assert all(later > earlier for earlier, later in itertools.pairwise(steps))
-    assert steps[1] < 70
+    assert 0 < steps[0] < 70  # the 0 is reported before the source is opened
     assert steps[-2] >= 90
 
 
@@ -360,8 +359,7 @@ def test_progression_follows_the_range(media_files, tmp_path):
     outcome = run_job(
         NotingWorker("VIDEO"), media_files("h264_long_gop.mkv"), tmp_path, sdk_start_index=5000, sdk_stop_index=9000
     )
-    assert outcome.progressions[0] == 0
-    assert outcome.progressions[1] < 60
+    assert outcome.progressions[0] < 60
     assert outcome.progressions[-2] >= 90
     assert outcome.progressions[-1] == 100
 
@@ -375,7 +373,7 @@ class ProgressionSeeing(NotingWorker):
         self.seen = []
 
     def process_frames(self, job_id, stream_index, frames):
-        self.seen.append((self.progressions[-1], frames[0].time_seconds))
+        self.seen.append((max(self.progressions, default=0), frames[0].time_seconds))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 40, 1000])

@@ -23,7 +23,8 @@ class ProgressionMeter:
     """
     Report whole percents of the known range, each once, rising.
 
-    Of an unknown range (live sources, single images) only 0 and the final 100 are reported.
+    The 0 of a job that starts is not reported here: every job's is, before its source is opened.
+    Of an unknown range (live sources, single images) only the final 100 is reported.
     """
 
     def __init__(
@@ -43,11 +44,7 @@ class ProgressionMeter:
         streams = [stream for stream in context.streams if stream.index in stream_indexes]
         self._begin_seconds, self._end_seconds = _limits(context, streams, time_range)
         self._publish = publish
-        self._percent = -1
-
-    def begin(self) -> None:
-        """Report 0."""
-        self._report(0)
+        self._percent = 0
 
     def reach(self, time_seconds: float) -> None:
         """Report how far the job is, when that is a percent further."""

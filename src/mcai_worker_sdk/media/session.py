@@ -201,7 +201,6 @@ class MediaSession:
         if self._pipeline is None or self._meter is None or self._selection is None:
             return
         assert self._batches is not None
-        self._meter.begin()
         is_stopped = self._channel.is_stopped
         for segment in self._pipeline.segments(is_stopped):
             self._process_segment(segment)
