@@ -144,6 +144,17 @@ async def test_nothing_is_settled_after_a_result_that_a_closed_exchange_did_not_
     assert "A job's end is not published: closed" in caplog.text
 
 
+async def test_what_comes_in_the_instant_the_outbox_is_empty_is_not_forgotten(outbox: Outbox, exchange: HeldExchange):
+    exchange.confirming.set()
+    await outbox.publish(DONE)
+    # Exactly one turn of the loop: the first is published, and nobody was told yet.
+    await asyncio.sleep(0)
+    await outbox.publish(UnknownJobError("no order"))
+    await eventually(lambda: len(exchange.done), lambda count: count == 2, timeout_seconds=2)
+
+    assert exchange.done == [DONE, UnknownJobError("no order")]
+
+
 async def test_a_fault_of_the_sdk_is_told(outbox: Outbox, exchange: HeldExchange, failures: list[BaseException]):
     exchange.fault = [ValueError("a fault")]
     exchange.confirming.set()

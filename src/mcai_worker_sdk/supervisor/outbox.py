@@ -115,20 +115,22 @@ class Outbox:
             self._worker.add_done_callback(self._worked)
 
     async def _work(self) -> None:
-        while self._steps:
-            await self._steps[0]()
-            self._steps.popleft()
-
-    def _worked(self, worker: asyncio.Task[None]) -> None:
-        self._worker = None
-        error = None if worker.cancelled() else worker.exception()
-        if error is None:
+        try:
+            while self._steps:
+                await self._steps[0]()
+                self._steps.popleft()
             self._emptied.set()
-        elif isinstance(error, ExchangeError):
+        except ExchangeError as error:
             # The exchange is closed. What follows depends on what was not published: the orders come again.
             _logger.warning("A job's end is not published: %s", error)
             self._steps.clear()
-        else:
+        finally:
+            # Not in the callback, which runs later: what is added in between would wait for ever.
+            self._worker = None
+
+    def _worked(self, worker: asyncio.Task[None]) -> None:
+        error = None if worker.cancelled() else worker.exception()
+        if error is not None:
             self._on_failure(error)
 
     async def _publish_end(self, response: Response) -> None:
