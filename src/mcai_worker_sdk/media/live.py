@@ -12,11 +12,13 @@ import av.error
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError, MediaError, MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.logs import mask_secret
+from mcai_worker_sdk.media.documents import DocumentContainer
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
-from mcai_worker_sdk.media.live_documents import DocumentContainer, document_context
+from mcai_worker_sdk.media.live_documents import document_context, received_documents
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.results import encode_result, is_xml_document
+from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, is_srt_url, open_connection, parse_srt_url
 from mcai_worker_sdk.media.urls import shown_url, url_scheme
 
@@ -37,11 +39,9 @@ _TS_SYNC = b"\x47"
 _ANALYZE_DURATION = "3000000"
 
 
-class LiveSource:
+class LiveSource(MediaSource):
     """
     A source without a known end.
-
-    Opened, read and closed in one thread; :meth:`interrupt` may be called from any.
 
     Args:
         container: PyAV's container, or what is read the same way.
@@ -50,24 +50,8 @@ class LiveSource:
     """
 
     def __init__(self, container: Any, context: FormatContext, connection: SrtConnection | None = None) -> None:
-        self._container = container
-        self._context = context
+        super().__init__(container, context, is_live=True)
         self._connection = connection
-
-    @property
-    def container(self) -> Any:
-        """What packets are read from."""
-        return self._container
-
-    @property
-    def context(self) -> FormatContext:
-        """What ``init_process`` is told."""
-        return self._context
-
-    @property
-    def is_live(self) -> bool:
-        """True."""
-        return True
 
     def interrupt(self) -> None:
         """End a read that waits; it finds the end. Without SRT the read ends at its time-out."""
@@ -76,7 +60,7 @@ class LiveSource:
 
     def close(self) -> None:
         """Free the source; may be called again."""
-        self._container.close()
+        super().close()
         self.interrupt()
 
 
@@ -239,7 +223,8 @@ def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hw
             "Check the sender."
         )
     if not first.startswith(_TS_SYNC):
-        return LiveSource(DocumentContainer(connection, first), document_context(), connection)
+        documents = DocumentContainer("data", received_documents(connection, first))
+        return LiveSource(documents, document_context(), connection)
     try:
         container = _open_av(reader, hwaccel, format="mpegts", options={"analyzeduration": _ANALYZE_DURATION})
     except (av.error.FFmpegError, OSError, ValueError) as error:

@@ -1,5 +1,5 @@
 """
-Whole documents (XML, JSON) that arrive as messages: put together, and read as one data stream.
+Whole documents (XML, JSON) that arrive as messages: put together, and passed on as the packets of one data stream.
 
 A sender of libsrt's live mode cannot send more than 1456 bytes at once, and EBU-TT documents are often larger: pieces
 of one document are joined.
@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator
 from time import monotonic
-from typing import Any
 
+from mcai_worker_sdk.media.documents import TIME_BASE, DocumentPacket
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.srt import SrtConnection
 
-__all__ = ["MAX_DOCUMENT_BYTES", "DocumentAssembler", "DocumentContainer", "DocumentPacket", "document_context"]
+__all__ = ["MAX_DOCUMENT_BYTES", "DocumentAssembler", "document_context", "received_documents"]
 
 #: What does not end within this many bytes is passed on as it is.
 MAX_DOCUMENT_BYTES = 1024 * 1024
-
-#: Unit of the documents' time stamps: milliseconds since the first one.
-TIME_BASE = Fraction(1, 1000)
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 # Atomic and possessive: what the peer sends must not make the search try every way to split a row of comments.
@@ -88,77 +83,35 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentPacket:
-    """One document, with what the pipeline asks of a packet."""
-
-    data: bytes
-    """The document."""
-    pts: int
-    """When it was complete, in milliseconds since the first one."""
-    stream_index: int = 0
-    """The only stream."""
-    is_corrupt: bool = False
-    """SRT delivers a message whole or not at all."""
-
-    @property
-    def size(self) -> int:
-        """Length in bytes."""
-        return len(self.data)
-
-    def __bytes__(self) -> bytes:
-        return self.data
-
-
-@dataclass(frozen=True, slots=True)
-class _DocumentStream:
-    index: int = 0
-    type: str = "data"
-    time_base: Fraction = TIME_BASE
-    codec_context: None = None
-
-
-class DocumentContainer:
+def received_documents(connection: SrtConnection, first: bytes) -> Iterator[DocumentPacket]:
     """
-    Documents of a connection, read the way a PyAV container is read.
+    Each document as soon as it is complete, until the peer closes or the job is stopped.
+
+    Time stamps count from the first document. Subtitles may pause for long: only a ``timeout`` given in the URL limits
+    the silence between two documents.
 
     Args:
         connection: Connected; closed by whoever made it.
         first: What was received before it was known what the peer sends.
+
+    Raises:
+        MediaTimeoutError: No message came within the URL's own ``timeout``.
     """
+    started_at: float | None = None
+    for document in _documents(connection, first):
+        now = monotonic()
+        started_at = now if started_at is None else started_at
+        yield DocumentPacket(document, round((now - started_at) * 1000))
 
-    def __init__(self, connection: SrtConnection, first: bytes) -> None:
-        self._connection = connection
-        self._first = first
-        self.streams = (_DocumentStream(),)
 
-    def documents(self) -> Iterator[bytes]:
-        """
-        Each document as soon as it is complete, until the peer closes or the job is stopped.
-
-        Subtitles may pause for long: only a ``timeout`` given in the URL limits the silence between two documents.
-
-        Raises:
-            MediaTimeoutError: No message came within the URL's own ``timeout``.
-        """
-        assembler = DocumentAssembler()
-        timeout_ms = self._connection.url.timeout_ms if self._connection.url.has_own_timeout else None
-        message: bytes | None = self._first
-        while message:
-            yield from assembler.feed(message)
-            message = self._connection.receive(timeout_ms)
-        yield from assembler.flush()
-
-    def demux(self, streams: Sequence[Any] | None = None) -> Iterator[DocumentPacket]:  # noqa: ARG002 - there is one
-        """The documents as packets, with the time they arrived."""
-        started_at: float | None = None
-        for document in self.documents():
-            now = monotonic()
-            started_at = now if started_at is None else started_at
-            yield DocumentPacket(document, round((now - started_at) * 1000))
-
-    def close(self) -> None:
-        """Nothing: the connection is closed by whoever made it."""
+def _documents(connection: SrtConnection, first: bytes) -> Iterator[bytes]:
+    assembler = DocumentAssembler()
+    timeout_ms = connection.url.timeout_ms if connection.url.has_own_timeout else None
+    message: bytes | None = first
+    while message:
+        yield from assembler.feed(message)
+        message = connection.receive(timeout_ms)
+    yield from assembler.flush()
 
 
 def document_context() -> FormatContext:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import av
 import av.error
@@ -14,70 +14,42 @@ from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.urls import is_network_url, shown_url
 
-__all__ = ["FileSource", "MediaSource", "open_file_source"]
+__all__ = ["MediaSource", "open_file_source"]
 
 #: How long a network source may take to open, and then to deliver the next bytes, in seconds.
 NETWORK_TIMEOUT_SECONDS = 30.0
 
 
-class MediaSource(Protocol):
+class MediaSource:
     """
     An opened source: what the pipeline reads from.
 
     Opened, read and closed in the reading thread; :meth:`interrupt` may be called from any.
+
+    Args:
+        container: PyAV's container, opened for reading, or what is read the same way.
+        context: What ``init_process`` is told.
+        is_live: The source has no known end: frames are passed on one by one, no progression is reported.
     """
 
-    @property
-    def container(self) -> InputContainer:
-        """PyAV's container, opened for reading."""
-
-    @property
-    def context(self) -> FormatContext:
-        """What ``init_process`` is told."""
-
-    @property
-    def is_live(self) -> bool:
-        """True when the source has no known end: frames are passed on one by one, no progression is reported."""
+    def __init__(self, container: Any, context: FormatContext, *, is_live: bool = False) -> None:
+        self.container = container
+        self.context = context
+        self.is_live = is_live
 
     def interrupt(self) -> None:
-        """Make a read that waits end soon, if the source can; the read then fails or finds the end."""
+        """
+        Make a read that waits end soon, if the source can; the read then fails or finds the end.
+
+        Nothing here: a file answers at once, and FFmpeg ends a network read at its time-out.
+        """
 
     def close(self) -> None:
         """Free the source; may be called again."""
+        self.container.close()
 
 
-class FileSource:
-    """A file, or a network source, opened by FFmpeg itself."""
-
-    def __init__(self, container: InputContainer, *, is_network: bool) -> None:
-        self._container = container
-        self._context = probe(container)
-        self._is_live = is_network and self._context.duration is None
-
-    @property
-    def container(self) -> InputContainer:
-        """PyAV's container, opened for reading."""
-        return self._container
-
-    @property
-    def context(self) -> FormatContext:
-        """What ``init_process`` is told."""
-        return self._context
-
-    @property
-    def is_live(self) -> bool:
-        """True for a network source that does not say how long it is."""
-        return self._is_live
-
-    def interrupt(self) -> None:
-        """Nothing: a file answers at once, and FFmpeg ends a network read at its time-out."""
-
-    def close(self) -> None:
-        """Free the container; may be called again."""
-        self._container.close()
-
-
-def open_file_source(url: str, *, hwaccel: str | None = None) -> FileSource:
+def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
     """
     Open a path or URL with FFmpeg.
 
@@ -90,7 +62,8 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> FileSource:
         MediaTimeoutError: A network source did not answer in time.
     """
     try:
-        return FileSource(_open_container(url, hwaccel), is_network=is_network_url(url))
+        container = _open_container(url, hwaccel)
+        context = probe(container)
     except av.error.ExitError as error:
         raise MediaTimeoutError(
             f"Source {shown_url(url)!r} did not answer for {NETWORK_TIMEOUT_SECONDS:.0f} s; expected it to open. "
@@ -102,6 +75,8 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> FileSource:
             f"Source {shown_url(url)!r} cannot be opened: {reason}; expected a file or URL that FFmpeg can read. "
             "Check the parameter 'source_path'."
         ) from error
+    # A network source that does not say how long it is has no known end.
+    return MediaSource(container, context, is_live=is_network_url(url) and context.duration is None)
 
 
 def _open_container(url: str, hwaccel: str | None) -> InputContainer:
