@@ -248,10 +248,10 @@ class JobSettings(_Table):
     )
     shutdown_grace_seconds: _Seconds = _variable(
         "MCAI_SHUTDOWN_GRACE_SECONDS",
-        25.0,
+        20.0,
         "How long the running job may go on after SIGTERM or SIGINT, before it is stopped and its order put back. "
         "The default ends before the 30 s of Kubernetes.",
-        shown="25",
+        shown="20",
     )
     max_jobs: _Limit = _variable("MCAI_MAX_JOBS", None, "The worker ends after this many jobs.")
     max_jobs_per_process: _Limit = _variable(
@@ -268,7 +268,7 @@ class MediaSettings(_Table):
     title = "Media workers"
 
     on_error: _OnError = _variable(
-        "MCAI_MEDIA_ON_ERROR", "fail", "What is broken or missing in a source fails the job, or is skipped and counted."
+        "MCAI_MEDIA_ON_ERROR", "fail", "A source that ends early fails the job, or what is missing is skipped and counted."
     )
     hwaccel: _Device = _variable(
         "MCAI_MEDIA_HWACCEL", None, "Decode video on this device; where it cannot, warn and use the CPU."

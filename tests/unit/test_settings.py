@@ -41,7 +41,7 @@ PLAIN = [
     ("MCAI_ISOLATION", "job.isolation", "process", "THREAD", "thread"),
     ("MCAI_JOB_TIMEOUT_SECONDS", "job.timeout_seconds", None, "1.5", 1.5),
     ("MCAI_STOP_GRACE_SECONDS", "job.stop_grace_seconds", None, "30", 30.0),
-    ("MCAI_SHUTDOWN_GRACE_SECONDS", "job.shutdown_grace_seconds", 25.0, "0", 0.0),
+    ("MCAI_SHUTDOWN_GRACE_SECONDS", "job.shutdown_grace_seconds", 20.0, "0", 0.0),
     ("MCAI_MAX_JOBS", "job.max_jobs", None, "1", 1),
     ("MCAI_MAX_JOBS_PER_PROCESS", "job.max_jobs_per_process", None, "100", 100),
     ("MCAI_MAX_RSS_MB_PER_PROCESS", "job.max_rss_mb_per_process", None, "2048", 2048),

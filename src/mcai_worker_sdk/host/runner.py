@@ -174,6 +174,9 @@ class Runner:
             self._open(job, parameters)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code end its job only
             return self._end(job, self._failure(error))
+        if self._setup.is_media and job.channel.is_stopped():
+            # It was stopped while it waited for its source: there is nothing to run.
+            return self._end(job, JobResult(job_id, JobState.STOPPED))
         return None
 
     def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
