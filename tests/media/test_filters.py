@@ -87,23 +87,23 @@ def test_descriptors_show_what_they_are():
         (
             lambda: VideoStreamDescriptor(0, None),
             TypeError,
-            "The filters of a VideoStreamDescriptor are None; expected a seq",
+            "The filters of the VideoStreamDescriptor are None; expected a seq",
         ),
         (lambda: AudioStreamDescriptor(0, "anull"), TypeError, "are 'anull'; expected a sequence of Filter"),
         (
             lambda: AudioStreamDescriptor(0, ["anull"]),
             TypeError,
-            "A filter of a AudioStreamDescriptor is 'anull'; expected",
+            "A filter of the AudioStreamDescriptor is 'anull'; expected",
         ),
         (
             lambda: DataStreamDescriptor(-1),
             MediaFilterError,
-            "The index of a DataStreamDescriptor is -1; expected the index",
+            "The index of the DataStreamDescriptor is -1; expected the index",
         ),
         (
             lambda: DataStreamDescriptor("0"),
             TypeError,
-            "The index of a DataStreamDescriptor is '0'; expected a whole number",
+            "The index of the DataStreamDescriptor is '0'; expected a whole number",
         ),
         (lambda: Filter(""), TypeError, "The name of a Filter is ''; expected the name of a filter"),
     ],

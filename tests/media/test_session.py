@@ -185,10 +185,10 @@ def test_a_missing_path_is_named(tmp_path, missing):
         (None, r"init_process returned None; expected a list of stream descriptors"),
         ("streams", r"init_process returned 'streams'; expected a list"),
         ([3], r"init_process returned a list with 3; expected stream descriptors only"),
-        ([VideoStreamDescriptor(9, [])], r"The index of a VideoStreamDescriptor is 9; expected 0 to 1"),
+        ([VideoStreamDescriptor(9, [])], r"The index of the VideoStreamDescriptor is 9; expected 0 to 1"),
         (
             [VideoStreamDescriptor(1, [])],
-            r"Stream 1 is of kind AVMEDIA_TYPE_AUDIO; expected AVMEDIA_TYPE_VIDEO for a Vid",
+            r"Stream 1 is of kind AVMEDIA_TYPE_AUDIO; expected AVMEDIA_TYPE_VIDEO for this Vid",
         ),
         ([AudioStreamDescriptor(0, [])], r"Stream 0 is of kind AVMEDIA_TYPE_VIDEO; expected AVMEDIA_TYPE_AUDIO"),
         ([DataStreamDescriptor(0)], r"Stream 0 is of kind AVMEDIA_TYPE_VIDEO; expected AVMEDIA_TYPE_SUBTITLE or"),

@@ -69,10 +69,10 @@ class _Descriptor:
     def __init__(self, index: object) -> None:
         name = type(self).__name__
         if not isinstance(index, int) or isinstance(index, bool):
-            raise TypeError(f"The index of a {name} is {index!r}; expected a whole number.")
+            raise TypeError(f"The index of the {name} is {index!r}; expected a whole number.")
         if index < 0:
             raise MediaFilterError(
-                f"The index of a {name} is {index}; expected the index of a stream, 0 or more. "
+                f"The index of the {name} is {index}; expected the index of a stream, 0 or more. "
                 "Take it from the streams of the format context."
             )
         self._index = index
@@ -94,13 +94,13 @@ class _FilteredDescriptor(_Descriptor):
         name = type(self).__name__
         if filters is None or isinstance(filters, str) or not isinstance(filters, Iterable):
             raise TypeError(
-                f"The filters of a {name} are {filters!r}; expected a sequence of Filter. "
+                f"The filters of the {name} are {filters!r}; expected a sequence of Filter. "
                 "Give an empty list to read the stream unfiltered."
             )
         self._filters = tuple(filters)
         for item in self._filters:
             if not isinstance(item, Filter):
-                raise TypeError(f"A filter of a {name} is {item!r}; expected a Filter.")
+                raise TypeError(f"A filter of the {name} is {item!r}; expected a Filter.")
 
     @property
     def filters(self) -> tuple[Filter, ...]:

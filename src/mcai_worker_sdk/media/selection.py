@@ -114,13 +114,13 @@ def _check_index(descriptor: _Descriptor, context: FormatContext) -> None:
     name = type(descriptor).__name__
     if descriptor.index >= context.nb_streams:
         raise MediaFilterError(
-            f"The index of a {name} is {descriptor.index}; expected 0 to {context.nb_streams - 1}, the streams of the "
-            "source. Take it from the streams of the format context."
+            f"The index of the {name} is {descriptor.index}; expected 0 to {context.nb_streams - 1}, the streams of "
+            "the source. Take it from the streams of the format context."
         )
     kind = context.streams[descriptor.index].kind
     kinds = next(allowed for cls, allowed in _KINDS.items() if isinstance(descriptor, cls))
     if kind not in kinds:
         raise MediaFilterError(
-            f"Stream {descriptor.index} is of kind {kind}; expected {' or '.join(kinds)} for a {name}. "
+            f"Stream {descriptor.index} is of kind {kind}; expected {' or '.join(kinds)} for this {name}. "
             "Choose the descriptor by the stream's kind."
         )
