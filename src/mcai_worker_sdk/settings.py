@@ -268,7 +268,7 @@ class MediaSettings(_Table):
     title = "Media workers"
 
     on_error: _OnError = _variable(
-        "MCAI_MEDIA_ON_ERROR", "fail", "A source that ends early fails the job, or what is missing is skipped and counted."
+        "MCAI_MEDIA_ON_ERROR", "fail", "A source that ends early fails the job, or what it lacks is counted."
     )
     hwaccel: _Device = _variable(
         "MCAI_MEDIA_HWACCEL", None, "Decode video on this device; where it cannot, warn and use the CPU."
