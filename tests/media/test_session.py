@@ -17,6 +17,7 @@ from mcai_worker_sdk.errors import (
     ResultError,
 )
 from mcai_worker_sdk.media import AudioStreamDescriptor, DataStreamDescriptor, VideoStreamDescriptor
+from mcai_worker_sdk.media.results import FileResultWriter
 from tests.media.support import NotingWorker, make_session, run_job
 
 
@@ -169,6 +170,28 @@ def test_a_source_error_shows_no_credentials(tmp_path):
         run_job(NotingWorker(), "http://user:secret@127.0.0.1:9/a.mp4?token=hidden", tmp_path)
     assert "secret" not in str(caught.value)
     assert "hidden" not in str(caught.value)
+
+
+def test_what_a_killed_job_left_behind_is_replaced_by_its_next_attempt(media_files, tmp_path):
+    (tmp_path / ".out.json.part").write_text('{"frames":[1,')
+
+    outcome = run_job(NotingWorker("VIDEO"), media_files("h264_bframes.mp4"), tmp_path)
+
+    assert json.loads(outcome.destination.read_text())["frames"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_of_two_jobs_with_one_destination_the_first_fails_and_the_second_is_whole(tmp_path):
+    first, second = FileResultWriter(str(tmp_path / "out.json")), FileResultWriter(str(tmp_path / "out.json"))
+    for writer in (first, second):
+        writer.write({"of": "second" if writer is second else "first"})
+
+    with pytest.raises(MediaDestinationError, match="another job"):
+        first.finish()
+    first.discard()
+    second.finish()
+
+    assert json.loads((tmp_path / "out.json").read_text()) == {"frames": [{"of": "second"}]}
 
 
 @pytest.mark.parametrize("missing", ["source_path", "destination_path"])

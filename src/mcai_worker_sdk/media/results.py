@@ -92,7 +92,14 @@ class FileResultWriter:
         if not self._is_xml:
             self._put(b'{"frames":[]}' if self._count == 0 else b"]}")
         try:
+            is_ours = self._temporary is None or self._is_ours(self._temporary, self._file)
             self._file.close()
+            if not is_ours:
+                self._temporary = None
+                raise MediaDestinationError(
+                    f"The destination {str(self._path)!r} is being written by another job; expected one job at a time. "
+                    "Give each job a destination_path of its own."
+                )
             if self._temporary is not None:
                 self._temporary.replace(self._path)
                 self._temporary = None
@@ -104,6 +111,8 @@ class FileResultWriter:
     def discard(self) -> None:
         """Remove the temporary file, if there still is one."""
         if self._file is not None:
+            if self._temporary is not None and not self._is_ours(self._temporary, self._file):
+                self._temporary = None
             with suppress(OSError):
                 self._file.close()
             self._file = None
@@ -120,11 +129,20 @@ class FileResultWriter:
             if self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):
                 self._file = self._path.open("wb")
                 return
-            temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
-            self._file = temporary.open("wb")
+            # One name per destination: what a killed job left behind is replaced by its next attempt.
+            temporary = self._path.with_name(f".{self._path.name}.part")
+            temporary.unlink(missing_ok=True)
+            self._file = temporary.open("xb")
             self._temporary = temporary
         except OSError as error:
             raise self._error(error) from error
+
+    @staticmethod
+    def _is_ours(temporary: Path, file: BinaryIO) -> bool:
+        try:
+            return os.path.samestat(temporary.stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def _put(self, data: bytes) -> None:
         assert self._file is not None
