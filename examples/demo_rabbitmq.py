@@ -222,18 +222,17 @@ async def file_digest_worker(host: VirtualHost, log: Path) -> Any:
 async def converse(host: VirtualHost, folder: Path) -> int:
     """Hold the conversation; the number of answers that were not as expected."""
     log = folder / "worker.log"
-    demo = None
+    failures = 1
     try:
         async with Tap(host) as tap, file_digest_worker(host, log) as worker:
             demo = Demo(tap, worker, folder)
             await demo.hold()
+            failures = demo.failures
     except (AssertionError, TimeoutError, LookupError) as error:
         print(f"NOT SO: {error}")
-        return 1
-    finally:
-        if demo is None or demo.failures or sys.exc_info()[0] is not None:
-            print(f"--- the worker's log\n{log.read_text(encoding='utf-8', errors='replace')}---")
-    return demo.failures
+    if failures:
+        print(f"--- the worker's log\n{log.read_text(encoding='utf-8', errors='replace')}---")
+    return failures
 
 
 def main() -> int:
