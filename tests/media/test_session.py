@@ -173,12 +173,12 @@ def test_a_source_error_shows_no_credentials(tmp_path):
 
 
 def test_what_a_killed_job_left_behind_is_replaced_by_its_next_attempt(media_files, tmp_path):
-    (tmp_path / ".out.json.part").write_text('{"frames":[1,')
+    (tmp_path / ".results.json.part").write_text('{"frames":[1,')
 
     outcome = run_job(NotingWorker("VIDEO"), media_files("h264_bframes.mp4"), tmp_path)
 
     assert json.loads(outcome.destination.read_text())["frames"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    assert list(tmp_path.iterdir()) == [outcome.destination]
 
 
 def test_of_two_jobs_with_one_destination_the_first_fails_and_the_second_is_whole(tmp_path):
