@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError, MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media import DataStreamDescriptor
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt, to_xml
@@ -111,9 +112,10 @@ def test_a_source_is_open_long_before_its_peer_has_sent_all(clip):
 
 
 def test_a_live_job_completes_with_its_results_when_the_peer_closes(clip, tmp_path):
-    port, worker = free_port(), NotingWorker(kinds="VIDEO AUDIO")
+    port, worker, progressions = free_port(), NotingWorker(kinds="VIDEO AUDIO"), []
     target = tmp_path / "results.json"
-    session = session_for(worker, make_channel(), source_path=f"srt://:{port}", destination_path=str(target))
+    channel = McaiChannel(7, lambda _job_id, percent: progressions.append(percent))
+    session = session_for(worker, channel, source_path=f"srt://:{port}", destination_path=str(target))
     with ffmpeg_sender(clip, f"srt://127.0.0.1:{port}?{LINGER}"):
         session.open()
         result = session.run()
@@ -124,6 +126,7 @@ def test_a_live_job_completes_with_its_results_when_the_peer_closes(clip, tmp_pa
         1: expected["audio"],
     }
     assert worker.endings == 1
+    assert progressions == [], "nobody knows how long a live source will be"
     assert result["destination_paths"] == [str(target)]
     assert len(json.loads(target.read_text())["frames"]) == sum(expected.values())
 

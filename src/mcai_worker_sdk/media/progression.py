@@ -24,7 +24,7 @@ class ProgressionMeter:
     Report whole percents of the known range, each once, rising.
 
     The 0 of a job that starts is not reported here: every job's is, before its source is opened.
-    Of an unknown range (live sources, single images) only the final 100 is reported.
+    Of an unknown range (single images) only the final 100 is reported, of a live source nothing.
     """
 
     def __init__(

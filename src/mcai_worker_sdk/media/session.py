@@ -209,7 +209,8 @@ class MediaSession:
                 self._process_batch(stream_index, batch)
         if not is_stopped():
             self._judge_source()
-            self._meter.complete()
+            if self._throughput is None:
+                self._meter.complete()
 
     def _process_segment(self, segment: Segment) -> None:
         assert self._batches is not None
