@@ -48,18 +48,20 @@ class Tap:
     ``routing_key``, ``properties``, ``body`` (decoded JSON, or text when it is none).
     """
 
-    def __init__(self, host: VirtualHost, *, orders: bool = False, delayed: bool = False) -> None:
+    def __init__(self, host: VirtualHost, *, orders: bool = False, delayed: bool = False, durable: bool = True) -> None:
         """
         Args:
             host: Where to listen.
             orders: Record orders and direct messages too.
             delayed: Record what goes through the delay exchange too.
+            durable: Lose nothing in a restart of the broker, at the price of its writing each message to disk.
         """
         self.messages: list[dict[str, Any]] = []
         self._host = host
         self._exchanges = [*RESPONSE_EXCHANGES, *(ORDER_EXCHANGES if orders else ())]
         if delayed:
             self._exchanges.append("job_delayed")
+        self._durable = durable
         self._opened = time.monotonic()
         self._connection: AmqpConnection | None = None
         self._channel: AmqpChannel | None = None
@@ -153,7 +155,7 @@ class Tap:
     async def _listen(self, connection: AmqpConnection) -> None:
         channel = await connection.channel()
         topology = make_topology(NOBODY, cluster=False, consumer_timeout_ms=None, version=(3, 10))
-        await channel.declare_queue(TAP_QUEUE, durable=True, exclusive=False, auto_delete=False, arguments={})
+        await channel.declare_queue(TAP_QUEUE, durable=self._durable, exclusive=False, auto_delete=False, arguments={})
         for exchange in topology.exchanges:
             await channel.declare_exchange(exchange.name, exchange.kind, durable=True, arguments=exchange.arguments)
             if exchange.name in self._exchanges:
