@@ -1,5 +1,5 @@
 """
-The AMQP client: pika's asyncio adapter as connections and channels one can await. The only module that knows pika.
+The AMQP client: pika's asyncio adapter as connections and channels one can await.
 
 Everything here belongs to the event loop's thread. Writing (publish, ack, reject) never waits: frames go whole into the
 client's buffer in the order of the calls, so that no cancellation can tear one apart.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -19,6 +19,8 @@ import pika  # type: ignore[import-untyped]
 import pika.channel  # type: ignore[import-untyped]
 import pika.exceptions  # type: ignore[import-untyped]
 from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
+
+from mcai_worker_sdk.exchange.rabbitmq.transport import LoopServices
 
 __all__ = ["AmqpChannel", "AmqpClosed", "AmqpConnection", "IncomingMessage", "causes_of"]
 
@@ -216,13 +218,6 @@ class _Connection(AsyncioConnection):  # type: ignore[misc]
         if not self.is_closed:
             self._terminate_stream(pika.exceptions.StreamLostError(reason))
 
-    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
-        """Hand a message's frames to the socket together: one system call instead of one per frame."""
-        data = b"".join(marshaled_frames)
-        self.bytes_sent += len(data)
-        self.frames_sent += len(marshaled_frames)
-        self._adapter_emit_data(data)
-
 
 class AmqpConnection:
     """One open connection."""
@@ -260,7 +255,7 @@ class AmqpConnection:
         def on_closed(_connection: Any, error: Exception) -> None:
             _resolve(closed, _as_closed(error))
 
-        connection = _Connection(parameters, on_open, on_closed, on_closed, loop)
+        connection = _Connection(parameters, on_open, on_closed, on_closed, LoopServices(loop))
         try:
             await _first(opened, closed, bounded=False)
         except asyncio.CancelledError:
