@@ -47,6 +47,7 @@ NEIGHBOURS = {
 #: Imports of the package's own modules inside a function that are meant: (file, imported room), each with its reason.
 LATE_IMPORTS = {
     ("worker.py", "supervisor"): "the broker's libraries load when a worker starts, not when the package is imported",
+    ("supervisor/broker.py", "supervisor"): "aiohttp's server loads only where MCAI_HTTP_PORT asks for it",
     ("host/runner.py", "media"): "PyAV is loaded by the job process of a media worker, and by nothing else",
 }
 

@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil
 
@@ -25,13 +25,16 @@ from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
 from mcai_worker_sdk.protocol.responses import WorkerAnnouncement, failed_result
 from mcai_worker_sdk.services.backend import BackendClient
+from mcai_worker_sdk.services.http import preload
 from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.black_list import BackendBlackList
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
-from mcai_worker_sdk.supervisor.http_endpoint import HttpEndpoint
 from mcai_worker_sdk.supervisor.metrics import WorkerFigures, WorkerState, render_metrics
 from mcai_worker_sdk.supervisor.outbox import Outbox
+
+if TYPE_CHECKING:
+    from mcai_worker_sdk.supervisor.http_endpoint import HttpEndpoint
 
 __all__ = ["BrokerSupervisor"]
 
@@ -114,6 +117,7 @@ class BrokerSupervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        preload()
         self._host.attach()
         tasks = [
             asyncio.create_task(self._serve(), name="mcai-supervisor"),
@@ -197,6 +201,9 @@ class BrokerSupervisor:
         http = self._settings.http
         if http.port is None:
             return None
+        # Here, not at the top: aiohttp's server is loaded only where somebody asks for it.
+        from mcai_worker_sdk.supervisor.http_endpoint import HttpEndpoint
+
         return HttpEndpoint(http.host, http.port, readiness=self._readiness, metrics=self._metrics)
 
     def _readiness(self) -> tuple[bool, Mapping[str, Any]]:
