@@ -8,12 +8,10 @@ environment never pays for it.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import re
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,7 +24,7 @@ from pydantic_core import from_json
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["HttpError", "JsonClient", "RetryPolicy", "preload", "with_retries"]
+__all__ = ["HttpError", "JsonClient", "RetryPolicy", "with_retries"]
 
 logger = logging.getLogger("mcai_worker_sdk.services")
 
@@ -37,11 +35,6 @@ MAX_ANSWER_BYTES = 16 * 2**20
 
 #: Statuses besides 5xx that may be gone a moment later.
 _TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-
-
-def preload() -> None:
-    """Load aiohttp in a thread beside what comes first: it takes a tenth of a second, and a worker's start waits."""
-    threading.Thread(target=importlib.import_module, args=("aiohttp",), name="mcai-preload", daemon=True).start()
 
 
 class HttpError(Exception):

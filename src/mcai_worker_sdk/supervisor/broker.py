@@ -25,7 +25,6 @@ from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
 from mcai_worker_sdk.protocol.responses import WorkerAnnouncement, failed_result
 from mcai_worker_sdk.services.backend import BackendClient
-from mcai_worker_sdk.services.http import preload
 from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.black_list import BackendBlackList
@@ -117,7 +116,6 @@ class BrokerSupervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        preload()
         self._host.attach()
         tasks = [
             asyncio.create_task(self._serve(), name="mcai-supervisor"),
