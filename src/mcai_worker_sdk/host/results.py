@@ -211,6 +211,7 @@ def _read_json(value: Any) -> _Reading:
 
 def _array_of(noun: str, read_item: Callable[[Any], Any]) -> Callable[[Any], _Reading]:
     def read(value: Any) -> _Reading:
+        """Read the list item by item; what does not fit is left out and told."""
         if value is None:
             return None, []
         if isinstance(value, str | bytes):

@@ -13,7 +13,7 @@ from time import monotonic
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
-from mcai_worker_sdk.media.srt.library import (
+from mcai_worker_sdk.media.srt.libsrt import (
     ERROR_ASYNC_RECEIVE,
     ERROR_ASYNC_SEND,
     ERROR_TIMEOUT,
