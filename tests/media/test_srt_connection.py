@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
-from mcai_worker_sdk.media.srt import SrtConnection, library, open_connection, parse_srt_url
+from mcai_worker_sdk.media.srt import SrtConnection, libsrt, open_connection, parse_srt_url
 from tests.media.live_support import InThread, connect_pair, free_port, lossy_pair, make_channel
 
 
@@ -251,9 +251,9 @@ def test_a_host_without_an_address_is_refused():
 
 def test_without_libsrt_the_error_names_the_package():
     with pytest.raises(MediaError, match=r"not installed.*apt-get install libsrt1.5-openssl"):
-        library._load_once(("libsrt-of-nobody.so.1",), ("srt-of-nobody",))
+        libsrt._load_once(("libsrt-of-nobody.so.1",), ("srt-of-nobody",))
 
 
 @pytest.mark.parametrize("name", ["libsrt.so.1.5", "libsrt-gnutls.so.1.5"])
 def test_both_flavours_of_libsrt_answer(name):
-    assert library._load_once((name,), ()).version.startswith("1.5.")
+    assert libsrt._load_once((name,), ()).version.startswith("1.5.")
