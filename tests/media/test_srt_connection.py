@@ -257,3 +257,17 @@ def test_without_libsrt_the_error_names_the_package():
 @pytest.mark.parametrize("name", ["libsrt.so.1.5", "libsrt-gnutls.so.1.5"])
 def test_both_flavours_of_libsrt_answer(name):
     assert libsrt._load_once((name,), ()).version.startswith("1.5.")
+
+
+def test_a_peer_that_left_in_the_instant_it_was_accepted_has_ended():
+    class Broken:
+        """A socket whose peer is gone before its first option is read."""
+
+        def fail(self, *_arguments):
+            raise libsrt.SrtCallError(2001, "Connection was broken")
+
+        get_text = set_int = call = fail
+
+    connection = SrtConnection(Broken(), 1, parse_srt_url("srt://:9000"), make_channel())
+
+    assert connection.receive(timeout_ms=1000) == b""

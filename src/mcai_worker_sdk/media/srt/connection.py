@@ -109,11 +109,19 @@ class SrtConnection:
         self._buffer = (ctypes.c_char * MAX_MESSAGE_BYTES).from_buffer(mmap.mmap(-1, MAX_MESSAGE_BYTES))
         self.url = url
         #: The stream id of the connection, ours or the caller's; empty when none was given.
-        self.stream_id = library.get_text(handle, Option.STREAMID)
+        self.stream_id = ""
+        try:
+            self._prepare()
+        except SrtCallError as error:
+            # The peer left in the instant it was accepted: the first receive() tells it like any other end.
+            _log.debug("The SRT peer of %s left at once: %s", url.address, error)
+
+    def _prepare(self) -> None:
+        self.stream_id = self._library.get_text(self._handle, Option.STREAMID)
         for option in (Option.RCVSYN, Option.SNDSYN):
-            library.set_int(handle, option, 1)
+            self._library.set_int(self._handle, option, 1)
         for option in (Option.RCVTIMEO, Option.SNDTIMEO):
-            library.set_int(handle, option, _SLICE_MS)
+            self._library.set_int(self._handle, option, _SLICE_MS)
 
     def receive(self, timeout_ms: int | None) -> bytes | None:
         """
