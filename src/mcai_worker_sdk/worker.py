@@ -51,7 +51,9 @@ class Worker:
 
     def __init__(self, parameters: type, description: WorkerDescription) -> None:
         """Check and keep the arguments; see the class."""
-        self._define(parameters, description)
+        defined = self.__dict__
+        if defined.get("_parameters") is not parameters or defined.get("_description") is not description:
+            self._define(parameters, description)
 
     def __getstate__(self) -> dict[str, Any]:
         # The model is made again where the worker is unpickled: in a spawned job process.

@@ -152,11 +152,9 @@ class BrokerSupervisor:
                     self._begin_grace()
             case LinkLost():
                 self._connected = False
-                _logger.warning("The link to the broker is lost: %s", event.reason)
                 await self._dispatcher.handle(ev.LinkLost())
             case LinkRestored():
                 self._connected = True
-                _logger.info("The link to the broker is back.")
                 self._black_list.fetch()
             case ExchangeFailed():
                 _logger.error("The worker cannot go on: %s", event.error)
