@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.environment import installed_package
 from tests.support.backend import BackendStandIn
 from tests.support.rabbitmq import RabbitMqNode, VirtualHost
 from tests.support.tap import Tap
@@ -182,9 +182,9 @@ async def main() -> None:
     await asyncio.to_thread(node.start)
     figures: dict[str, Figures] = {}
     try:
-        with BackendStandIn() as backend:
+        with BackendStandIn() as backend, installed_package() as own_python:
             for name, python, jobs in (
-                ("this SDK", sys.executable, options.jobs),
+                ("this SDK", own_python, options.jobs),
                 ("reference", options.reference, options.jobs // 10),
             ):
                 if python is not None:

@@ -6,19 +6,24 @@ Extend :class:`Worker`, declare :class:`WorkerParameters`, describe the worker i
 
 from __future__ import annotations
 
+import typing as _typing
+from importlib import import_module as _import_module
+
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.description import WorkerDescription
-from mcai_worker_sdk.media import (
-    AudioStreamDescriptor,
-    DataStreamDescriptor,
-    Filter,
-    FormatContext,
-    Frame,
-    StreamDescriptor,
-    VideoStreamDescriptor,
-)
 from mcai_worker_sdk.parameters import WorkerParameters
 from mcai_worker_sdk.worker import Worker
+
+if _typing.TYPE_CHECKING:
+    from mcai_worker_sdk.media import (
+        AudioStreamDescriptor,
+        DataStreamDescriptor,
+        Filter,
+        FormatContext,
+        Frame,
+        StreamDescriptor,
+        VideoStreamDescriptor,
+    )
 
 __all__ = [
     "AudioStreamDescriptor",
@@ -34,3 +39,16 @@ __all__ = [
     "WorkerDescription",
     "WorkerParameters",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The names of media workers, loaded when one is asked for: a plain worker starts without them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(_import_module("mcai_worker_sdk.media"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mcai_worker_sdk.errors import ProtocolError
+from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.inline import InlineHost
-from mcai_worker_sdk.host.runner import WorkerSetup
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
@@ -82,7 +82,7 @@ class _World:
         sampler = SystemSampler()
         sampler.sample()
         options = LifecycleOptions(attempts_limit=settings.job.ttl_limit, soft_rejects_limit=settings.job.soft_limit)
-        self._host = InlineHost(WorkerSetup(worker, worker._parameters, settings), self._take)
+        self._host = InlineHost(WorkerSetup(worker, worker._parameters, settings))
         self._black_list = _BlackList(set(scenario.black_list), self._take)
         self._ends_itself = scenario.ends_itself
         self._dispatcher = Dispatcher(
@@ -100,7 +100,7 @@ class _World:
     def run(self) -> None:
         _run_now(self._dispatcher.announce("worker_discovery"))
         self._black_list.fetch()
-        self._host.attach()
+        self._host.attach(self._take)
         self._go_on()
         if not self._ends_itself:
             self._steps += [Direct({"type": "status"}), Await("worker_status")]

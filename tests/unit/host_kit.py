@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import mcai_worker_sdk as mcai
-from mcai_worker_sdk.host.base import Host
-from mcai_worker_sdk.host.runner import WorkerSetup
+from mcai_worker_sdk.host.base import Host, WorkerSetup
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult
@@ -129,16 +128,14 @@ class HostDriver:
         return next((event.message for event in self.events if isinstance(event, ev.HostFailed)), None)
 
 
-def drive(
-    make_host: Callable[[Callable[[ev.Event], None]], Host], scene: Callable[[HostDriver], Awaitable[None]]
-) -> HostDriver:
+def drive(host: Host, scene: Callable[[HostDriver], Awaitable[None]]) -> HostDriver:
     """Launch a host, as the supervisor does it before there is a loop, play a scene on it, close it."""
     driver = HostDriver()
-    driver.host = make_host(driver.on_event)
+    driver.host = host
     driver.host.launch()
 
     async def play() -> None:
-        driver.host.attach()
+        driver.host.attach(driver.on_event)
         try:
             await scene(driver)
         finally:

@@ -47,7 +47,12 @@ NEIGHBOURS = {
 #: Imports of the package's own modules inside a function that are meant: (file, imported room), each with its reason.
 LATE_IMPORTS = {
     ("worker.py", "supervisor"): "the broker's libraries load when a worker starts, not when the package is imported",
-    ("supervisor/broker.py", "supervisor"): "aiohttp's server loads only where MCAI_HTTP_PORT asks for it",
+    ("__init__.py", "media"): "a plain worker starts without what media workers hold",
+    ("supervisor/start.py", "supervisor"): "local orders need no broker; behind one, the job process starts first",
+    ("supervisor/start.py", "host"): "what runs jobs loads in the supervisor only where it runs them (threads)",
+    ("supervisor/broker.py", "supervisor"): "the health endpoint loads only where MCAI_HTTP_PORT asks for it",
+    ("host/job_process.py", "host"): "the job process loads what only it needs, beside the supervisor's own start",
+    ("services/http.py", "services"): "h11 loads with the first request: credentials of the environment need none",
     ("host/runner.py", "media"): "PyAV is loaded by the job process of a media worker, and by nothing else",
 }
 

@@ -491,7 +491,7 @@ from mcai_worker_sdk.services.credentials import CredentialResolver
 from mcai_worker_sdk.settings import Settings
 resolver = CredentialResolver(Settings.load({"DB": "x"}), lambda _: None)
 assert resolver.resolve([OrderParameter(id="a", type="string", value="DB", store="env")]) == {"a": "x"}
-print([name for name in ("aiohttp", "yarl") if name in sys.modules])
+print([name for name in ("h11", "http.client") if name in sys.modules])
 """
 
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

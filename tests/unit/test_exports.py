@@ -29,7 +29,7 @@ REFERENCE_NAMES = {
 }
 
 #: Libraries that a worker's script must not pay for before the worker starts.
-LATE_LIBRARIES = ["aiohttp", "aiormq", "av", "numpy", "pika", "prometheus_client", "psutil", "rich", "typer"]
+LATE_LIBRARIES = ["aiormq", "av", "h11", "numpy", "pika", "prometheus_client", "psutil", "rich", "typer"]
 
 
 def all_modules() -> list[str]:
@@ -47,7 +47,7 @@ def test_every_name_offered_can_be_imported():
 
 def test_nothing_public_is_importable_that_is_not_offered():
     modules = {module.name.rpartition(".")[2] for module in pkgutil.iter_modules(mcai.__path__)}
-    found = {name for name in vars(mcai) if not name.startswith("_")} - modules - {"annotations"}
+    found = {name for name in dir(mcai) if not name.startswith("_")} - modules - {"annotations"}
 
     assert found == set(mcai.__all__)
 
@@ -72,6 +72,28 @@ def test_importing_the_package_loads_no_library_that_only_a_started_worker_needs
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
     assert ast.literal_eval(loaded) == []
+
+
+@pytest.mark.parametrize(
+    ("imported", "left_out"),
+    [
+        ("mcai_worker_sdk", ["mcai_worker_sdk.media", "mcai_worker_sdk.supervisor"]),
+        ("mcai_worker_sdk.supervisor.start", ["mcai_worker_sdk.exchange", "mcai_worker_sdk.host.runner", "pika"]),
+        ("mcai_worker_sdk.supervisor.serve", ["mcai_worker_sdk.host.runner", "mcai_worker_sdk.supervisor.local"]),
+        ("mcai_worker_sdk.host.serving", ["mcai_worker_sdk.exchange", "pika"]),
+    ],
+)
+def test_each_process_loads_only_what_it_runs(imported: str, left_out: list[str]):
+    program = f"import sys, {imported}; print([name for name in {left_out!r} if name in sys.modules])"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+    assert ast.literal_eval(loaded) == []
+
+
+def test_a_name_that_is_not_there_is_missed_as_in_any_module():
+    with pytest.raises(AttributeError, match="module 'mcai_worker_sdk' has no attribute 'Frames'"):
+        mcai.Frames  # noqa: B018 - the access is what is tested
 
 
 def test_the_package_is_marked_as_typed():

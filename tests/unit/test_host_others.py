@@ -23,9 +23,9 @@ from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, setup_of
 @pytest.fixture
 def inline() -> HostDriver:
     driver = HostDriver()
-    driver.host = InlineHost(setup_of(CodeWorker("self.model = 'm'")), driver.on_event)
+    driver.host = InlineHost(setup_of(CodeWorker("self.model = 'm'")))
     driver.host.launch()
-    driver.host.attach()
+    driver.host.attach(driver.on_event)
     return driver
 
 
@@ -59,8 +59,8 @@ def test_inline_a_prepared_job_is_started_updated_or_discarded(inline: HostDrive
 
 def test_inline_a_setup_that_raises_fails_the_host():
     driver = HostDriver()
-    driver.host = InlineHost(setup_of(CodeWorker("raise SystemExit('no licence')")), driver.on_event)
-    driver.host.attach()
+    driver.host = InlineHost(setup_of(CodeWorker("raise SystemExit('no licence')")))
+    driver.host.attach(driver.on_event)
 
     assert (driver.failed or "").startswith("SystemExit: no licence")
 
@@ -76,8 +76,8 @@ async def test_inline_usage_memory_and_close(inline: HostDriver):
 # Thread
 
 
-def thread_host(worker: CodeWorker, **limits: float):
-    return lambda on_event: ThreadHost(setup_of(worker), HostLimits(**limits), on_event)  # type: ignore[arg-type]
+def thread_host(worker: CodeWorker, **limits: float) -> ThreadHost:
+    return ThreadHost(setup_of(worker), HostLimits(**limits))  # type: ignore[arg-type]
 
 
 def test_a_thread_runs_jobs_and_hears_stops():

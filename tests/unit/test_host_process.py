@@ -44,7 +44,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     def run(scene: Scene, *, worker: Any = None, start: str = "fork", **limits: Any) -> HostDriver:
         monkeypatch.setattr(process_module, "choose_start_method", lambda: (start, "the test says so"))
         plan = ProcessPlan(setup_of(worker or CodeWorker()), 20, os.getpid())
-        return drive(lambda on_event: ProcessHost(plan, HostLimits(**limits), on_event), scene)
+        return drive(ProcessHost(plan, HostLimits(**limits)), scene)
 
     return run
 

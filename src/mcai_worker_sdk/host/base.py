@@ -1,15 +1,49 @@
-"""The port: what the supervisor needs of a host, wherever user code runs."""
+"""The port: what the supervisor needs of a host, wherever user code runs, and what a host needs of a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.lifecycle.events import Event
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult
+from mcai_worker_sdk.settings import Settings
 
-__all__ = ["Host", "HostLimits", "JobUsage"]
+__all__ = ["Host", "HostLimits", "JobUsage", "RunnableWorker", "WorkerSetup"]
+
+
+class RunnableWorker(Protocol):
+    """What the runner needs of a Worker."""
+
+    def setup(self) -> None:
+        """Prepare the worker, once."""
+
+    def process(self, channel: McaiChannel, parameters: Any, job_id: int) -> Any:
+        """Do one job."""
+
+    def init_process(self, context: Any, parameters: Any) -> Any:
+        """Choose the streams of one media job."""
+
+    def process_frames(self, job_id: str, stream_index: int, frames: Any) -> Any:
+        """Work on one batch of frames."""
+
+    def ending_process(self) -> None:
+        """Clean up after one media job."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a runner is made of; crosses to the job process by fork or by pickle."""
+
+    worker: RunnableWorker
+    parameters_class: type
+    settings: Settings
+    """Where credential stores and media options are read from."""
+    is_media: bool = False
+    """Whether jobs go through the worker's media methods instead of ``process``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +74,8 @@ class Host(Protocol):
     def launch(self) -> None:
         """Start what must be started before there is an event loop."""
 
-    def attach(self) -> None:
-        """Go on on the running event loop: ends in ``HostReady`` or ``HostFailed``."""
+    def attach(self, on_event: Callable[[Event], None]) -> None:
+        """Go on on the running event loop; ``on_event`` hears what happens, ``HostReady`` or ``HostFailed`` first."""
 
     async def close(self) -> None:
         """End it, with the job it may still run."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from mcai_worker_sdk.host.base import JobUsage
+from mcai_worker_sdk.host.base import JobUsage, WorkerSetup
 from mcai_worker_sdk.host.failures import describe_failure
-from mcai_worker_sdk.host.runner import Runner, WorkerSetup
+from mcai_worker_sdk.host.runner import Runner
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult
@@ -23,11 +23,11 @@ class InlineHost:
 
     Args:
         setup: The worker and what belongs to it.
-        on_event: Called with what happens, also from within a running job.
     """
 
-    def __init__(self, setup: WorkerSetup, on_event: Callable[[ev.Event], None]) -> None:
-        self._on_event = on_event
+    _on_event: Callable[[ev.Event], None]
+
+    def __init__(self, setup: WorkerSetup) -> None:
         self._runner = Runner(setup, self._progressed)
         self._wall_started = time.monotonic()
         self._cpu_started = time.process_time()
@@ -35,8 +35,9 @@ class InlineHost:
     def launch(self) -> None:
         """Nothing is started apart."""
 
-    def attach(self) -> None:
-        """Call the worker's ``setup`` here and now."""
+    def attach(self, on_event: Callable[[ev.Event], None]) -> None:
+        """Call the worker's ``setup`` here and now; ``on_event`` is also called from within a running job."""
+        self._on_event = on_event
         try:
             self._runner.setup()
         except BaseException as error:  # noqa: BLE001 - SystemExit in setup() must be told like any other failure

@@ -44,12 +44,13 @@ class LinkedHost(abc.ABC):
 
     Args:
         limits: When a job is ended from outside.
-        on_event: Called with what happens, in order.
     """
 
-    def __init__(self, limits: HostLimits, on_event: Callable[[ev.Event], None]) -> None:
+    _on_event: Callable[[ev.Event], None]
+    """Called with what happens, in order; set where the host is attached."""
+
+    def __init__(self, limits: HostLimits) -> None:
         self._limits = limits
-        self._on_event = on_event
         self._link: SupervisedLink | None = None
         self._ready = False
         self._waiting: list[link.Command] = []

@@ -51,11 +51,10 @@ class ProcessHost(LinkedHost):
     Args:
         plan: The worker and its surroundings.
         limits: When a process is killed or replaced.
-        on_event: Called with what happens, in order.
     """
 
-    def __init__(self, plan: ProcessPlan, limits: HostLimits, on_event: Callable[[ev.Event], None]) -> None:
-        super().__init__(limits, on_event)
+    def __init__(self, plan: ProcessPlan, limits: HostLimits) -> None:
+        super().__init__(limits)
         self._plan = plan
         self._process: BaseProcess | None = None
         self._cpu_clock: int | None = None
@@ -81,8 +80,12 @@ class ProcessHost(LinkedHost):
         _logger.debug("The job process starts by %s: %s.", method, reason)
         self._start_process(method)
 
-    def attach(self) -> None:
+    def attach(self, on_event: Callable[[ev.Event], None]) -> None:
         """Take the launched process over onto the running event loop."""
+        self._on_event = on_event
+        self._watch_process()
+
+    def _watch_process(self) -> None:
         assert self._supervisor_end is not None
         assert self._process is not None
         assert self._process.pid is not None
@@ -180,7 +183,7 @@ class ProcessHost(LinkedHost):
             self._ended.set()
             self._on_event(ev.HostFailed(str(error)))
             return
-        self.attach()
+        self._watch_process()
 
     def _result_of_death(self, job: JobInHand, exit_code: int, usage: JobUsage) -> JobResult:
         result = job.verdict

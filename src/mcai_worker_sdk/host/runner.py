@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.errors import JobError, WorkerSdkError
+from mcai_worker_sdk.host.base import RunnableWorker, WorkerSetup
 from mcai_worker_sdk.host.failures import cut_message, describe_failure
 from mcai_worker_sdk.host.results import read_result
 from mcai_worker_sdk.logs import current_job, mask_secret
@@ -26,9 +27,8 @@ from mcai_worker_sdk.parameters import ParametersModel
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 from mcai_worker_sdk.services.credentials import CredentialResolver
-from mcai_worker_sdk.settings import Settings
 
-__all__ = ["JobRun", "RunnableWorker", "Runner", "WorkerSetup"]
+__all__ = ["JobRun", "Runner"]
 
 _logger = logging.getLogger(__name__)
 
@@ -40,25 +40,6 @@ _STATE_OF_STATUS = {
     JobStatus.Stopped: JobState.STOPPED,
     JobStatus.Error: JobState.ERROR,
 }
-
-
-class RunnableWorker(Protocol):
-    """What the runner needs of a Worker."""
-
-    def setup(self) -> None:
-        """Prepare the worker, once."""
-
-    def process(self, channel: McaiChannel, parameters: Any, job_id: int) -> Any:
-        """Do one job."""
-
-    def init_process(self, context: Any, parameters: Any) -> Any:
-        """Choose the streams of one media job."""
-
-    def process_frames(self, job_id: str, stream_index: int, frames: Any) -> Any:
-        """Work on one batch of frames."""
-
-    def ending_process(self) -> None:
-        """Clean up after one media job."""
 
 
 class JobBody(Protocol):
@@ -114,18 +95,6 @@ class JobRun:
     body: JobBody | None = None
     wall_started: float = 0.0
     cpu_started: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSetup:
-    """What a runner is made of; crosses to the job process by fork or by pickle."""
-
-    worker: RunnableWorker
-    parameters_class: type
-    settings: Settings
-    """Where credential stores and media options are read from."""
-    is_media: bool = False
-    """Whether jobs go through the worker's media methods instead of ``process``."""
 
 
 class Runner:

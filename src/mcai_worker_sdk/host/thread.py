@@ -10,11 +10,10 @@ from collections.abc import Callable
 import psutil
 
 from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import HostLimits
+from mcai_worker_sdk.host.base import HostLimits, WorkerSetup
 from mcai_worker_sdk.host.job_link import JobLink
-from mcai_worker_sdk.host.job_process import serve
 from mcai_worker_sdk.host.linked import LinkedHost
-from mcai_worker_sdk.host.runner import WorkerSetup
+from mcai_worker_sdk.host.serving import serve
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.responses import JobResult
@@ -33,18 +32,18 @@ class ThreadHost(LinkedHost):
     Args:
         setup: The worker and what belongs to it.
         limits: Time-outs end in a stop order here, since a thread cannot be killed.
-        on_event: Called with what happens, in order.
     """
 
-    def __init__(self, setup: WorkerSetup, limits: HostLimits, on_event: Callable[[ev.Event], None]) -> None:
-        super().__init__(limits, on_event)
+    def __init__(self, setup: WorkerSetup, limits: HostLimits) -> None:
+        super().__init__(limits)
         self._setup = setup
 
     def launch(self) -> None:
         """Nothing comes before the event loop."""
 
-    def attach(self) -> None:
+    def attach(self, on_event: Callable[[ev.Event], None]) -> None:
         """Start the thread."""
+        self._on_event = on_event
         supervisor_end, job_end = link.socket_pair()
         self._link = SupervisedLink(supervisor_end, self._take_report)
         threading.Thread(

@@ -43,7 +43,8 @@ JobId: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=MAX_JOB_ID)]
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Built on first use: of the fourteen a worker meets two or three, and none before it has started.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class OrderParameter(_Message):

@@ -1,13 +1,14 @@
 """
 JSON over HTTP: one request with its time-out, and bounded retries.
 
-aiohttp is imported when the first client is made, not with this module: a job whose credentials all come from the
-environment never pays for it.
+The connection below it is loaded with the first request, not with this module: a job whose credentials all come from
+the environment never pays for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -15,14 +16,16 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 
 if TYPE_CHECKING:
-    import aiohttp
+    import h11
+
+    from mcai_worker_sdk.services.http_connection import HttpConnection
 
 __all__ = ["HttpError", "JsonClient", "RetryPolicy", "with_retries"]
 
@@ -102,6 +105,7 @@ class JsonClient:
     """
     Requests to one base URL. Belongs to one event loop; :meth:`close` it there.
 
+    Several requests may run at once, each on a connection of its own; one connection is kept for the next request.
     Redirects are refused rather than followed, so that no token travels to a host nobody configured. Proxies and
     ``.netrc`` of the environment are not used.
     """
@@ -117,11 +121,15 @@ class JsonClient:
         """
         self._base_url = base_url.strip().rstrip("/")
         self._timeout_seconds = timeout_seconds
-        self._session: aiohttp.ClientSession | None = None
-        if not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", self._base_url, re.IGNORECASE):
+        self._context: ssl.SSLContext | None = None
+        self._open: set[HttpConnection] = set()
+        self._kept: HttpConnection | None = None
+        address = _split(self._base_url)
+        if address is None or not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", self._base_url, re.IGNORECASE):
             raise HttpError("has an address that does not read http://HOST or https://HOST")
-        if "@" in urlsplit(self._base_url).netloc:
+        if "@" in address.netloc:
             raise HttpError("has an address with a user name in it, which is not used; take it out")
+        self._address = address
 
     @property
     def address(self) -> str:
@@ -146,50 +154,109 @@ class JsonClient:
         Raises:
             HttpError: No answer in time, a status other than 2xx, or a body that is not JSON.
         """
-        import aiohttp
-        from yarl import URL
+        from mcai_worker_sdk.services.http_connection import make_request
 
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-            self._session = aiohttp.ClientSession(timeout=timeout, headers={"accept": "application/json"})
+        payload = None if body is None else json.dumps(body).encode()
+        all_headers = {"accept": "application/json", **(headers or {})}
         try:
-            url = URL(self._base_url + path, encoded=True)
-            async with self._session.request(
-                method, url, headers=headers, json=body, allow_redirects=False
-            ) as response:
-                return await _read_answer(response)
-        except TimeoutError:
-            raise HttpError(f"gave no answer within {self._timeout_seconds:g} s", transient=True) from None
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError) as error:
-            raise HttpError(f"could not be trusted ({type(error).__name__}: {_tls_reason(error)})") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise HttpError(f"could not be reached ({_connection_reason(error)})", transient=True) from None
-        except ValueError as error:  # a token with a line break, an address with a port beyond 65535
-            raise HttpError(f"cannot be asked: address or token is malformed ({type(error).__name__})") from None
+            request = make_request(method, self._address, path, all_headers, payload)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._ask(request, payload or b"")
+        except (OSError, ValueError) as error:
+            raise self._fault(error) from None
 
     async def close(self) -> None:
         """Close the connections. Idempotent; the next request opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        opened, self._open, self._kept = self._open, set(), None
+        for connection in opened:
+            connection.close()
+
+    async def _ask(self, request: h11.Request, payload: bytes) -> JsonValue:
+        kept, opened = await self._take_kept(), self._open
+        if kept is not None:
+            try:
+                return await self._exchange(kept, request, payload)
+            except OSError:
+                # A server closes an idle connection without asking: a request that met this on its way was not read.
+                if not kept.is_unanswered or self._open is not opened:
+                    raise
+        return await self._exchange(await self._connect(), request, payload)
+
+    async def _take_kept(self) -> HttpConnection | None:
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return None
+        usable = False
+        try:
+            usable = await kept.is_quiet()
+        finally:
+            if not usable:
+                self._drop(kept)
+        return kept if usable else None
+
+    async def _connect(self) -> HttpConnection:
+        from mcai_worker_sdk.services.http_connection import HttpConnection
+
+        if self._address.scheme == "https" and self._context is None:
+            self._context = ssl.create_default_context()
+            self._context.set_alpn_protocols(["http/1.1"])
+        connection = await HttpConnection.open(self._address, self._context)
+        self._open.add(connection)
+        return connection
+
+    async def _exchange(self, connection: HttpConnection, request: h11.Request, payload: bytes) -> JsonValue:
+        try:
+            response = await connection.send(request, payload)
+            return await _read_answer(connection, response)
+        finally:
+            self._put_back(connection)
+
+    def _put_back(self, connection: HttpConnection) -> None:
+        if connection.finish() and self._kept is None:
+            self._kept = connection
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: HttpConnection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+    def _fault(self, error: OSError | ValueError) -> HttpError:
+        if isinstance(error, TimeoutError) and error.errno is None:  # ours; the system's has a number
+            return HttpError(f"gave no answer within {self._timeout_seconds:g} s", transient=True)
+        if isinstance(error, ssl.SSLError):
+            return HttpError(f"could not be trusted ({type(error).__name__}: {_tls_reason(error)})")
+        if isinstance(error, OSError):
+            return HttpError(f"could not be reached ({_connection_reason(error)})", transient=True)
+        # A token with a line break, an address with a port beyond 65535.
+        return HttpError(f"cannot be asked: address or token is malformed ({type(error).__name__})")
 
 
 def shown_address(url: str) -> str:
     """The address without user name, password and query: fit for logs and errors."""
-    parts = urlsplit(url)
+    parts = _split(url)
+    if parts is None:
+        return "an address that cannot be read"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-async def _read_answer(response: aiohttp.ClientResponse) -> JsonValue:
-    status = response.status
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets that hold no IPv6 address
+        return None
+
+
+async def _read_answer(connection: HttpConnection, response: h11.Response) -> JsonValue:
+    status = response.status_code
     if status in range(300, 400):
-        target = shown_address(response.headers.get("location", ""))
+        target = shown_address(dict(response.headers).get(b"location", b"").decode(errors="replace"))
         raise HttpError(f"answered {status}, a redirect to {target}, which is not followed", status=status)
     if status not in range(200, 300):
         transient = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT_STATUSES
         raise HttpError(f"answered {_named_status(status)}", status=status, transient=transient)
     body = bytearray()
-    async for chunk in response.content.iter_chunked(2**16):
+    while chunk := await connection.read():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise HttpError(f"answered with more than {MAX_ANSWER_BYTES} bytes", status=status)
@@ -210,16 +277,14 @@ def _named_status(status: int) -> str:
         return str(status)
 
 
-def _connection_reason(error: Exception) -> str:
-    # The texts of aiohttp's errors hold the whole URL, with whatever stands before its "@".
-    cause: Any = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno)  # asyncio's own text repeats the address
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return type(error).__name__
+def _connection_reason(error: OSError) -> str:
+    number = error.errno
+    if number is None and (among_several := re.search(r"\[Errno (\d+)\]", str(error))):
+        number = int(among_several[1])  # asyncio joins the faults of a host's addresses into one text
+    if number is not None and number > 0:
+        return os.strerror(number)  # asyncio's own text repeats the address
+    return error.strerror or type(error).__name__
 
 
-def _tls_reason(error: Exception) -> str:
-    cause: Any = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
-    return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or "TLS handshake failed")
+def _tls_reason(error: ssl.SSLError) -> str:
+    return str(getattr(error, "verify_message", "") or error.reason or "TLS handshake failed")

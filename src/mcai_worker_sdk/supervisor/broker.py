@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil
@@ -47,7 +47,6 @@ STOP_SECONDS = 3.0
 FAREWELL_SECONDS = 2.0
 
 _Incoming: TypeAlias = ev.Event | ExchangeEvent
-MakeHost: TypeAlias = Callable[[Callable[[ev.Event], None]], Host]
 
 
 class BrokerSupervisor:
@@ -58,7 +57,7 @@ class BrokerSupervisor:
         settings: The worker's settings.
         identity: Its announcement.
         exchange: Where orders come from; not yet open.
-        make_host: Makes the host, given where it reports to.
+        host: Where user code runs; launched, and attached here.
         options: The lifecycle's limits.
     """
 
@@ -67,14 +66,14 @@ class BrokerSupervisor:
         settings: Settings,
         identity: Mapping[str, Any],
         exchange: Exchange,
-        make_host: MakeHost,
+        host: Host,
         options: LifecycleOptions,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._exchange = exchange
         self._events: asyncio.Queue[_Incoming] = asyncio.Queue()
-        self._host = make_host(self._events.put_nowait)
+        self._host = host
         self._figures = WorkerFigures(identity)
         self._lifecycle = Lifecycle(options)
         self._sampler = SystemSampler()
@@ -109,14 +108,13 @@ class BrokerSupervisor:
         Returns:
             The exit code: 0 after an order or a signal to end, 1 when it could not start or go on.
         """
-        self._host.launch()
         return asyncio.run(self._run())
 
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        self._host.attach()
+        self._host.attach(self._events.put_nowait)
         tasks = [
             asyncio.create_task(self._serve(), name="mcai-supervisor"),
             asyncio.create_task(self._sample_for_ever(), name="mcai-sampler"),
@@ -197,7 +195,7 @@ class BrokerSupervisor:
         http = self._settings.http
         if http.port is None:
             return None
-        # Here, not at the top: aiohttp's server is loaded only where somebody asks for it.
+        # Here, not at the top: the server is loaded only where somebody asks for it.
         from mcai_worker_sdk.supervisor.http_endpoint import HttpEndpoint
 
         return HttpEndpoint(http.host, http.port, readiness=self._readiness, metrics=self._metrics)

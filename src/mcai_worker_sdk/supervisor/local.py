@@ -14,22 +14,42 @@ from typing import Any
 
 from mcai_worker_sdk.errors import ExchangeError, ProtocolError
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
+from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.inline import InlineHost
-from mcai_worker_sdk.host.runner import WorkerSetup
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.protocol.delivery import Settlement
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
+from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, SystemInformation, missing_paths
 from mcai_worker_sdk.supervisor.identity import utc_now
-from mcai_worker_sdk.supervisor.presentation import OrderPresentation
+from mcai_worker_sdk.supervisor.presentation import OrderPresentation, make_presentation
 
-__all__ = ["LocalSupervisor"]
+__all__ = ["LocalSupervisor", "run_local"]
 
 _logger = logging.getLogger(__name__)
 
 _LEFT = "the run was interrupted."
+
+
+def run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
+    """
+    Run the orders that ``SOURCE_ORDERS`` names.
+
+    Args:
+        setup: The worker and what belongs to it.
+        identity: The worker's announcement.
+
+    Returns:
+        The exit code: 0 when every order was read, run and ended without error.
+    """
+    sampler = SystemSampler()
+    sampler.sample()
+    # A reader of JSON lines wants nothing between them.
+    presentation = make_presentation(wanted=not setup.settings.log.only_json)
+    succeeded = LocalSupervisor(setup, identity, sampler, presentation).run(setup.settings.source_orders)
+    return 0 if succeeded else 1
 
 
 class _NoBlackList:
@@ -67,7 +87,7 @@ class LocalSupervisor:
         self._host_failure: str | None = None
         # Nobody brings a delayed order back here, so a missing requirement fails the order at once.
         self._lifecycle = Lifecycle(LifecycleOptions(soft_rejects_limit=0))
-        self._host = InlineHost(setup, self._take)
+        self._host = InlineHost(setup)
         self._exchange = LocalExchange(utc_now, self._on_response)
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
@@ -93,7 +113,7 @@ class LocalSupervisor:
             rest; a second one ends the process at once.
         """
         with _ctrl_c(self._interrupt, self._presentation.abandon), self._presentation:
-            self._host.attach()
+            self._host.attach(self._take)
             if self._host_failure is not None:
                 _logger.error("The worker cannot run: %s", self._host_failure)
                 return False

@@ -8,25 +8,16 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcai_worker_sdk.errors import ConfigurationError, HostError, WorkerDefinitionError
-from mcai_worker_sdk.exchange.rabbitmq.exchange import RabbitMQExchange
-from mcai_worker_sdk.host.base import Host, HostLimits
+from mcai_worker_sdk.host.base import Host, HostLimits, WorkerSetup
 from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME, ProcessPlan
 from mcai_worker_sdk.host.process import ProcessHost
-from mcai_worker_sdk.host.runner import WorkerSetup
-from mcai_worker_sdk.host.thread import ThreadHost
-from mcai_worker_sdk.lifecycle.engine import LifecycleOptions
-from mcai_worker_sdk.lifecycle.events import Event
 from mcai_worker_sdk.logs import configure_logging, mask_secret
-from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
-from mcai_worker_sdk.supervisor.broker import BrokerSupervisor
-from mcai_worker_sdk.supervisor.identity import utc_now, worker_identity
-from mcai_worker_sdk.supervisor.local import LocalSupervisor
-from mcai_worker_sdk.supervisor.presentation import make_presentation
+from mcai_worker_sdk.supervisor.identity import worker_identity
 
 if TYPE_CHECKING:
     from mcai_worker_sdk.worker import Worker
@@ -90,40 +81,39 @@ def _configure_logging(settings: Settings, identity: Mapping[str, Any]) -> None:
 
 
 def _run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
-    sampler = SystemSampler()
-    sampler.sample()
-    # A reader of JSON lines wants nothing between them.
-    presentation = make_presentation(wanted=not setup.settings.log.only_json)
-    succeeded = LocalSupervisor(setup, identity, sampler, presentation).run(setup.settings.source_orders)
-    return 0 if succeeded else 1
+    # Here, not at the top: a worker behind a broker needs none of it.
+    from mcai_worker_sdk.supervisor.local import run_local
+
+    return run_local(setup, identity)
 
 
 def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
-    settings = setup.settings
     if threading.current_thread() is not threading.main_thread():
         _logger.error("The worker cannot start: start() was called in a thread; expected the main thread, for signals.")
         return 1
+    host = _make_host(setup)
+    try:
+        host.launch()
+    except HostError as error:
+        _logger.error("The worker cannot start: %s", error)
+        return 1
+    # Here, not at the top: the job process is on its way, and each of the two loads its own libraries meanwhile.
+    from mcai_worker_sdk.supervisor.serve import serve
+
+    return serve(setup, identity, host)
+
+
+def _make_host(setup: WorkerSetup) -> Host:
+    settings = setup.settings
     limits = HostLimits(
         job_timeout_seconds=settings.job.timeout_seconds,
         stop_grace_seconds=settings.job.stop_grace_seconds,
         max_jobs_per_process=settings.job.max_jobs_per_process,
         max_rss_mb=settings.job.max_rss_mb_per_process,
     )
+    if settings.job.isolation == "thread":
+        # Here, not at the top: what runs jobs is loaded in the supervisor only where it runs them.
+        from mcai_worker_sdk.host.thread import ThreadHost
 
-    def make_host(on_event: Callable[[Event], None]) -> Host:
-        if settings.job.isolation == "thread":
-            return ThreadHost(setup, limits, on_event)
-        return ProcessHost(ProcessPlan(setup, settings.log.level, os.getpid()), limits, on_event)
-
-    options = LifecycleOptions(
-        attempts_limit=settings.job.ttl_limit,
-        soft_rejects_limit=settings.job.soft_limit,
-        max_jobs=settings.job.max_jobs,
-        announces_start=setup.is_media,
-    )
-    try:
-        exchange = RabbitMQExchange(settings.amqp, identity=identity, now=utc_now)
-        return BrokerSupervisor(settings, identity, exchange, make_host, options).run()
-    except (ConfigurationError, HostError) as error:
-        _logger.error("The worker cannot start: %s", error)
-        return 1
+        return ThreadHost(setup, limits)
+    return ProcessHost(ProcessPlan(setup, settings.log.level, os.getpid()), limits)

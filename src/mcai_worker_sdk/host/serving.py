@@ -1,0 +1,110 @@
+"""
+The other end of the link: user code in the thread that serves, commands in a thread beside it.
+
+The main thread of the job process serves, or a thread of the supervisor (``MCAI_ISOLATION=thread``), where nothing of
+the process may be changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host.base import WorkerSetup
+from mcai_worker_sdk.host.failures import describe_failure
+from mcai_worker_sdk.host.job_link import JobLink
+from mcai_worker_sdk.host.runner import Runner
+
+__all__ = ["serve"]
+
+_logger = logging.getLogger(__name__)
+
+
+def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]) -> None:
+    """
+    Call the worker's ``setup``, then do what the supervisor commands until it says ``Exit``.
+
+    Args:
+        setup: The worker and what belongs to it.
+        job_link: The link to the supervisor.
+        on_orphaned: Called when the link ends without an ``Exit``, or a result cannot be sent: nobody would hear it,
+            and the broker gives the order to another worker.
+    """
+    runner = Runner(setup, job_link.send_progression)
+    try:
+        runner.setup()
+    except BaseException as error:
+        _logger.exception("setup() of the worker failed.")
+        job_link.send(link.SetupFailed(describe_failure(error)))
+        job_link.close()
+        return
+    job_link.send(link.Ready())
+    commands: queue.SimpleQueue[link.Command] = queue.SimpleQueue()
+    listener = threading.Thread(
+        target=_listen, args=(job_link, runner, commands, on_orphaned), name="mcai-link", daemon=True
+    )
+    listener.start()
+    going_on = True
+    while going_on:
+        going_on = _obey(runner, commands.get(), job_link, on_orphaned)
+    job_link.close()
+
+
+def _listen(
+    job_link: JobLink,
+    runner: Runner,
+    commands: queue.SimpleQueue[link.Command],
+    on_orphaned: Callable[[], None],
+) -> None:
+    exiting = False
+    for command in job_link.commands():
+        match command:
+            case link.Stop():
+                runner.stop(command.job_id)
+            case link.Update():
+                # In a thread of its own: user code may take its time, and a stop must not wait for it.
+                threading.Thread(
+                    target=_update, args=(job_link, runner, command), name="mcai-update", daemon=True
+                ).start()
+            case link.Run() | link.Initialise():
+                runner.expect(command.job_id)
+                commands.put(command)
+            case _:
+                exiting = isinstance(command, link.Exit)
+                commands.put(command)
+        # An order may hold megabytes; it is not kept until the next one comes.
+        del command
+    if not exiting:
+        on_orphaned()
+        commands.put(link.Exit())
+
+
+def _update(job_link: JobLink, runner: Runner, command: link.Update) -> None:
+    refusal = runner.update(command.job_id, link.order_parameters(command.parameters))
+    job_link.send(link.Updated(command.job_id, refusal))
+
+
+def _obey(runner: Runner, command: link.Command, job_link: JobLink, on_orphaned: Callable[[], None]) -> bool:
+    """Do what one command says and report it; False after the last one. Keeps neither order nor result."""
+    report: link.Report
+    if isinstance(command, link.Run | link.Initialise):
+        job_link.send(link.Began(command.job_id))
+    match command:
+        case link.Run():
+            report = link.Ended(runner.run(command.job_id, link.order_parameters(command.parameters)))
+        case link.Initialise():
+            failure = runner.initialise(command.job_id, link.order_parameters(command.parameters))
+            report = link.Initialised(command.job_id) if failure is None else link.Ended(failure)
+        case link.Start():
+            report = link.Ended(runner.start(command.job_id, link.order_parameters(command.parameters)))
+        case link.Discard():
+            report = link.Ended(runner.discard(command.job_id))
+        case _:
+            return False
+    if not job_link.send(report):
+        # Nobody reads it, or user code closed the link's descriptor; only the end of the process still tells.
+        on_orphaned()
+    return True
