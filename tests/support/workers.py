@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -110,8 +111,10 @@ class WorkerProcess:
     ) -> None:
         assert self._process is not None
         if self._process.returncode is None:
-            for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
-                process.kill()
+            # One that a test killed may be gone before the loop was told.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
+                    process.kill()
             await self._process.wait()
         log = self.log
         if error is not None:
