@@ -1,7 +1,7 @@
 """
 Measure decoding and filtering: this SDK, the ``ffmpeg`` command, and the reference SDK when one is at hand.
 
-    python benchmarks/media_decode.py [--reference /path/to/python] [--runs 3] [--seconds 20] [--minutes 30]
+    python -m benchmarks.media_decode [--reference /path/to/python] [--runs 3] [--seconds 20] [--minutes 30]
 
 Two cases: 1080p h264 to 224x224 rgb24 at batch 16, and AAC to 16 kHz mono s16 at batch 64. Every run is a process of
 its own, its wall time includes start-up; "inside" counts from the first call of ``init_process``.
@@ -15,11 +15,12 @@ import os
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
+
+from benchmarks.environment import installed_package
 
 VIDEO_FILTERS = "scale=w=224:h=224,format=pix_fmts=rgb24"
 AUDIO_FILTERS = "aformat=sample_rates=16000:channel_layouts=mono:sample_fmts=s16"
@@ -154,7 +155,7 @@ def run(command, env=None):
     return report
 
 
-def ours(kind, source, batch, folder):
+def ours(python, kind, source, batch, folder):
     values = {"source_path": str(source), "destination_path": str(folder / "ours.json"), "batch_size": batch}
     env = {**os.environ, "BENCH_KIND": kind, "BENCH_VALUES": json.dumps(values)}
     script = folder / "ours.py"
@@ -163,7 +164,7 @@ def ours(kind, source, batch, folder):
         .replace("mcai.WorkerParameters", "object")
         .replace("import mcai_worker_sdk as mcai", "import mcai_worker_sdk.media as mcai")
     )
-    return run([sys.executable, str(script)], env)
+    return run([python, str(script)], env)
 
 
 def ffmpeg(kind, source):
@@ -226,23 +227,28 @@ def main():
     options = parser.parse_args()
     options.folder.mkdir(exist_ok=True)
     video, audio = make_inputs(options.folder, options.seconds, options.minutes)
-    for kind, source, batch in (("video", video, 16), ("audio", audio, 64), ("plain", video, 64)):
-        if kind not in options.cases.split(","):
-            continue
-        print(f"{kind}, batch {batch}, load {os.getloadavg()[0]:.1f}")
-        contenders = {
-            "ours": partial(ours, kind, source, batch, options.folder),
-            "ffmpeg -f null": partial(ffmpeg, kind, source),
-        }
-        if options.reference and kind != "plain":
-            contenders["reference"] = partial(theirs, options.reference, kind, source, batch, options.folder)
-        reports = {name: [] for name in contenders}
-        for _ in range(options.runs):
-            for name, measure in contenders.items():
-                reports[name].append(measure())
-        walls = {name: show(name, reports[name]) for name in contenders}
-        for name in list(walls)[1:]:
-            print(f"  ours / {name}: {walls['ours'] / walls[name]:.2f} of its wall time")
+    with installed_package("media") as python:
+        for kind, source, batch in (("video", video, 16), ("audio", audio, 64), ("plain", video, 64)):
+            if kind in options.cases.split(","):
+                compare(python, kind, source, batch, options)
+
+
+def compare(python, kind, source, batch, options):
+    """Run one case with each contender in turn; print their figures."""
+    print(f"{kind}, batch {batch}, load {os.getloadavg()[0]:.1f}")
+    contenders = {
+        "ours": partial(ours, python, kind, source, batch, options.folder),
+        "ffmpeg -f null": partial(ffmpeg, kind, source),
+    }
+    if options.reference and kind != "plain":
+        contenders["reference"] = partial(theirs, options.reference, kind, source, batch, options.folder)
+    reports = {name: [] for name in contenders}
+    for _ in range(options.runs):
+        for name, measure in contenders.items():
+            reports[name].append(measure())
+    walls = {name: show(name, reports[name]) for name in contenders}
+    for name in list(walls)[1:]:
+        print(f"  ours / {name}: {walls['ours'] / walls[name]:.2f} of its wall time")
 
 
 if __name__ == "__main__":
