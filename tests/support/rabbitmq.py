@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 
 __all__ = ["ManagementApi", "RabbitMqNode", "VirtualHost", "eventually", "free_port", "rabbitmq_is_installed"]
 
-#: Where Debian puts RabbitMQ's scripts that run as the calling user (those in /usr/sbin change the user).
-SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+#: Where Debian puts RabbitMQ's scripts that run as the calling user (those in /usr/sbin change the user);
+#: ``RABBITMQ_SCRIPTS`` names those of another version.
+SCRIPTS = Path(os.environ.get("RABBITMQ_SCRIPTS", "/usr/lib/rabbitmq/bin"))
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
 
@@ -334,6 +335,8 @@ class RabbitMqNode:
             "log.file.level = info",
             "log.console = false",
             "disk_free_limit.absolute = 1MB",
+            # What 3.10 takes; 4.0 took an eighth of it.
+            "max_message_size = 134217728",
         ]
         if self._consumer_timeout_ms is not None:
             lines.append(f"consumer_timeout = {self._consumer_timeout_ms}")
