@@ -247,8 +247,8 @@ def compare(python, kind, source, batch, options):
         for name, measure in contenders.items():
             reports[name].append(measure())
     walls = {name: show(name, reports[name]) for name in contenders}
+    inside = statistics.median(report["inside"] for report in reports["ours"])
     for name in list(walls)[1:]:
-        inside = statistics.median(report["inside"] for report in reports["ours"])
         print(
             f"  ours / {name}: {walls['ours'] / walls[name]:.2f} of its wall time; "
             f"{inside / walls[name]:.2f} in a worker that is up"

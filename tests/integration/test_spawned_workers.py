@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.rabbitmq import VirtualHost
 from tests.support.tap import Tap
-from tests.support.workers import QUEUE, WorkerProcess
+from tests.support.workers import FOLDER, QUEUE, WorkerProcess
 
 #: A thread on import: what a library may do, and why fork is not safe then.
 THREAD = """
 import os, signal, threading
 import mcai_worker_sdk as mcai
 threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+class P(mcai.WorkerParameters):
+    pass
+"""
+WORKER_IMPORTS = """
+import mcai_worker_sdk as mcai
 
 class P(mcai.WorkerParameters):
     pass
@@ -80,3 +89,16 @@ async def test_a_worker_that_cannot_travel_is_refused_with_the_remedy(
 
     assert exit_code == 1
     assert [text for text in said if text not in worker.log] == []
+
+
+def test_a_worker_whose_libraries_cannot_be_loaded_ends_and_does_not_wait_for_its_job_process(tmp_path: Path):
+    script = tmp_path / "w.py"
+    script.write_text("import os, signal, sys\nsys.modules['pika'] = None\n" + WORKER_IMPORTS + WORKER + START)
+    shutil.copy(FOLDER / "pyproject.toml", tmp_path)
+
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "import of pika halted" in ended.stderr

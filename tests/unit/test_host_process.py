@@ -497,3 +497,17 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_job_process(play: Play):
 
     assert play(scene).results[0].destination_paths == ("True",)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("worker", [CodeWorker(), CodeWorker("threading.Event().wait()")], ids=["idle", "in setup"])
+def test_a_process_that_no_event_loop_will_take_over_can_be_ended(monkeypatch: pytest.MonkeyPatch, worker: Any):
+    monkeypatch.setattr(process_module, "choose_start_method", lambda: ("fork", "the test says so"))
+    host = ProcessHost(ProcessPlan(setup_of(worker), 20, os.getpid()), HostLimits())
+    host.launch()
+    assert host._process is not None
+
+    host.abandon()
+
+    assert host._process.exitcode == -signal.SIGKILL
+    assert host._supervisor_end is not None
+    host._supervisor_end.close()

@@ -77,6 +77,9 @@ class Host(Protocol):
     def attach(self, on_event: Callable[[Event], None]) -> None:
         """Go on on the running event loop; ``on_event`` hears what happens, ``HostReady`` or ``HostFailed`` first."""
 
+    def abandon(self) -> None:
+        """End what :meth:`launch` started, at once and without an event loop: there will be none."""
+
     async def close(self) -> None:
         """End it, with the job it may still run."""
 

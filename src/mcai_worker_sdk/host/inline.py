@@ -45,6 +45,9 @@ class InlineHost:
         else:
             self._on_event(ev.HostReady())
 
+    def abandon(self) -> None:
+        """Nothing was started apart."""
+
     async def close(self) -> None:
         """Nothing to end."""
 

@@ -106,6 +106,12 @@ class ProcessHost(LinkedHost):
         self._ready = False
         self._kill_process()
 
+    def abandon(self) -> None:
+        """Kill the job process at once: it waits for commands, and the interpreter's end would wait for it."""
+        if self._process is not None:
+            self._kill_process()
+            self._process.join()
+
     async def close(self) -> None:
         """End the job process: ask, wait, kill; at once when a job still runs. Idempotent."""
         self._leaving = True

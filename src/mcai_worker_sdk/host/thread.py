@@ -63,6 +63,9 @@ class ThreadHost(LinkedHost):
             )
             self._send(link.Stop(self._job.job_id))
 
+    def abandon(self) -> None:
+        """The thread is a daemon: it ends with this process."""
+
     async def close(self) -> None:
         """End the thread if it waits; one that runs a job ends with the supervisor."""
         self._cancel_timers()

@@ -97,10 +97,15 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     except HostError as error:
         _logger.error("The worker cannot start: %s", error)
         return 1
-    # Here, not at the top: the job process is on its way, and each of the two loads its own libraries meanwhile.
-    from mcai_worker_sdk.supervisor.serve import serve
+    try:
+        # Here, not at the top: the job process is on its way, and each of the two loads its own libraries meanwhile.
+        from mcai_worker_sdk.supervisor.serve import serve
 
-    return serve(setup, identity, host)
+        return serve(setup, identity, host)
+    except BaseException:
+        # A broken installation, Ctrl-C while the libraries load: there was no event loop to close the host on.
+        host.abandon()
+        raise
 
 
 def _make_host(setup: WorkerSetup) -> Host:
