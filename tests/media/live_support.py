@@ -1,5 +1,6 @@
 """What the live tests share: channels, free ports, clips, peers."""
 
+import abc
 import functools
 import random
 import socket
@@ -121,19 +122,16 @@ def lossy_pair(lose_one_in: int) -> Iterator[tuple[SrtConnection, SrtConnection]
             listener.close()
 
 
-class LossyRelay:
+class UdpRelay(abc.ABC):
     """Passes datagrams between one caller and a port of loopback."""
 
-    def __init__(self, target_port: int, lose_one_in: int) -> None:
+    def __init__(self, target_port: int) -> None:
         self._target = ("127.0.0.1", target_port)
-        self._random = random.Random(7)
-        self._lose_one_in = lose_one_in
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = int(self._socket.getsockname()[1])
-        self.is_losing = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -145,19 +143,71 @@ class LossyRelay:
         self._thread.join(5)
         self._socket.close()
 
+    @abc.abstractmethod
+    def passes(self, datagram: bytes, *, from_caller: bool) -> bool:
+        """Whether this one goes on at once."""
+
+    def send_to_listener(self, datagram: bytes) -> None:
+        self._socket.sendto(datagram, self._target)
+
     def _run(self) -> None:
         caller: tuple[str, int] | None = None
         while True:
             datagram, sender = self._socket.recvfrom(2048)
             if not datagram:
                 return
-            if self.is_losing and self._random.randrange(self._lose_one_in) == 0:
-                continue
-            if sender != self._target:
+            from_caller = sender != self._target
+            if from_caller:
                 caller = sender
-            receiver = caller if sender == self._target else self._target
-            if receiver is not None:
-                self._socket.sendto(datagram, receiver)
+            if not self.passes(datagram, from_caller=from_caller):
+                continue
+            if from_caller:
+                self.send_to_listener(datagram)
+            elif caller is not None:
+                self._socket.sendto(datagram, caller)
+
+
+class LossyRelay(UdpRelay):
+    """Throws one packet in so many away."""
+
+    def __init__(self, target_port: int, lose_one_in: int) -> None:
+        super().__init__(target_port)
+        self._random = random.Random(7)
+        self._lose_one_in = lose_one_in
+        self.is_losing = False
+
+    def passes(self, datagram: bytes, *, from_caller: bool) -> bool:
+        return not self.is_losing or self._random.randrange(self._lose_one_in) > 0
+
+
+class HoldingRelay(UdpRelay):
+    """Keeps back what the caller sends from :meth:`hold` to :meth:`release`, when it all arrives in one burst."""
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(target_port)
+        self._held: list[bytes] | None = None
+        self.has_data = threading.Event()
+        self.has_shutdown = threading.Event()
+
+    def hold(self) -> None:
+        self._held = []
+
+    def release(self) -> None:
+        assert self._held is not None
+        for datagram in self._held:
+            self.send_to_listener(datagram)
+
+    def passes(self, datagram: bytes, *, from_caller: bool) -> bool:
+        if self._held is None or not from_caller:
+            return True
+        self._held.append(datagram)
+        # The SRT header: the first bit marks a control packet, the next 15 are its type; 5 is a shutdown.
+        head = int.from_bytes(datagram[:2], "big")
+        if head < 0x8000:
+            self.has_data.set()
+        elif head == 0x8005:
+            self.has_shutdown.set()
+        return False
 
 
 @contextmanager

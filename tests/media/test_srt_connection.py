@@ -6,7 +6,7 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
 from mcai_worker_sdk.media.srt import SrtConnection, libsrt, open_connection, parse_srt_url
-from tests.media.live_support import InThread, connect_pair, free_port, lossy_pair, make_channel
+from tests.media.live_support import HoldingRelay, InThread, connect_pair, free_port, lossy_pair, make_channel
 
 
 @pytest.fixture
@@ -45,6 +45,25 @@ def test_all_that_was_sent_is_received_though_the_sender_closes_at_once():
     assert received == messages
     assert listener.receive(5000) == b""
     listener.close()
+
+
+def test_a_message_that_arrives_together_with_the_peers_goodbye_is_received():
+    # libsrt's blocking receive takes such a message from its buffer and then answers "connection lost".
+    port = free_port()
+    with HoldingRelay(port) as relay:
+        listener, caller = connect_pair(port=port, called_port=relay.port)
+        receiving = InThread(lambda: listener.receive(10_000))
+        relay.hold()
+        caller.send(b"the last word")
+        assert relay.has_data.wait(10)
+        caller.close()
+        assert relay.has_shutdown.wait(10)
+
+        relay.release()
+
+        assert receiving.result() == b"the last word"
+        assert listener.receive(10_000) == b""
+        listener.close()
 
 
 @pytest.mark.parametrize("sender", ["caller", "listener"])
@@ -137,6 +156,26 @@ def test_the_listener_learns_the_callers_stream_id():
     listener, caller = connect_pair(caller_options="streamid=%23!::r=camera/1")
 
     assert listener.stream_id == "#!::r=camera/1"
+    caller.close()
+    listener.close()
+
+
+def test_a_caller_that_was_faster_than_the_wait_for_it_is_accepted(monkeypatch):
+    port, callers = free_port(), []
+    real_call = libsrt.SrtLibrary.call
+
+    def call(library, name, *arguments):
+        answer = real_call(library, name, *arguments)
+        if name == "listen":
+            callers.append(open_connection(parse_srt_url(f"srt://127.0.0.1:{port}"), make_channel()))
+        return answer
+
+    monkeypatch.setattr(libsrt.SrtLibrary, "call", call)
+    listener = open_connection(parse_srt_url(f"srt://:{port}?connect_timeout=5000"), make_channel())
+    (caller,) = callers
+
+    caller.send(b"early")
+    assert listener.receive(5000) == b"early"
     caller.close()
     listener.close()
 

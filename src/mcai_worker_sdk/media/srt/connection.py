@@ -9,6 +9,7 @@ import mmap
 import socket
 import struct
 import threading
+from contextlib import closing
 from time import monotonic
 
 from mcai_worker_sdk.channel import McaiChannel
@@ -23,6 +24,7 @@ from mcai_worker_sdk.media.srt.libsrt import (
     SocketState,
     SrtCallError,
     SrtLibrary,
+    Watch,
     load_library,
 )
 from mcai_worker_sdk.media.srt.url import SrtUrl
@@ -107,6 +109,7 @@ class SrtConnection:
         self._close_lock = threading.Lock()
         # Mapped rather than allocated: a page costs memory only once a message was that long.
         self._buffer = (ctypes.c_char * MAX_MESSAGE_BYTES).from_buffer(mmap.mmap(-1, MAX_MESSAGE_BYTES))
+        self._watch: Watch | None = None
         self.url = url
         #: The stream id of the connection, ours or the caller's; empty when none was given.
         self.stream_id = ""
@@ -117,11 +120,10 @@ class SrtConnection:
             _log.debug("The SRT peer of %s left at once: %s", url.address, error)
 
     def _prepare(self) -> None:
+        self._watch = Watch(self._library, self._handle, EpollEvent.IN | EpollEvent.ERR)
         self.stream_id = self._library.get_text(self._handle, Option.STREAMID)
-        for option in (Option.RCVSYN, Option.SNDSYN):
-            self._library.set_int(self._handle, option, 1)
-        for option in (Option.RCVTIMEO, Option.SNDTIMEO):
-            self._library.set_int(self._handle, option, _SLICE_MS)
+        self._library.set_int(self._handle, Option.SNDSYN, 1)
+        self._library.set_int(self._handle, Option.SNDTIMEO, _SLICE_MS)
 
     def receive(self, timeout_ms: int | None) -> bytes | None:
         """
@@ -139,9 +141,10 @@ class SrtConnection:
         """
         deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
         while not self._closing.is_set() and not self._channel.is_stopped():
-            message = self._receive_slice()
+            message = self._receive_now()
             if message is not None:
                 return message
+            self._wait_slice()
             if deadline is not None and monotonic() >= deadline:
                 raise MediaTimeoutError(
                     f"The SRT peer of {self.url.address} is connected and sent nothing for {timeout_ms} ms; expected "
@@ -208,20 +211,36 @@ class SrtConnection:
                 return
             self._closing.set()
         _close_quietly(self._library, self._handle)
+        if self._watch is not None:
+            self._watch.close()
 
     def _is_connected(self) -> bool:
         return not self._closing.is_set() and self._library.call("getsockstate", self._handle) == SocketState.CONNECTED
 
-    def _receive_slice(self) -> bytes | None:
+    def _receive_now(self) -> bytes | None:
+        """The message at hand, ``None`` when there is none yet.
+
+        Never in libsrt's blocking mode: a receive that waits there when the peer closes takes the next message from
+        the buffer and then answers that the connection is lost, and the message is gone.
+        """
         try:
             length = self._library.call("recvmsg", self._handle, self._buffer, len(self._buffer))
         except SrtCallError as error:
-            if error.code in (ERROR_TIMEOUT, ERROR_ASYNC_RECEIVE):
+            if error.code == ERROR_ASYNC_RECEIVE:
                 return None
             # Closed by the peer, or lost: libsrt gives the same answer to both, after all data was read.
             _log.debug("SRT connection %s ended: %s", self.url.address, error)
             return b""
         return ctypes.string_at(self._buffer, length)
+
+    def _wait_slice(self) -> None:
+        if self._watch is None:
+            return
+        try:
+            self._watch.wait(_SLICE_MS)
+        except SrtCallError as error:
+            # Closed by us or by the peer: the next look tells which.
+            _log.debug("Waiting for the SRT peer of %s ended: %s", self.url.address, error)
 
     def _check_size(self, message: bytes) -> None:
         limit = MAX_LIVE_MESSAGE_BYTES if self.url.transport == "live" else MAX_MESSAGE_BYTES
@@ -286,10 +305,12 @@ def _configure(library: SrtLibrary, handle: int, url: SrtUrl) -> None:
 
 
 def _connect(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: McaiChannel) -> int | None:
-    library.call("connect", handle, address, len(address))
     # libsrt's own time-out ends the wait; the deadline here is for a library that would not report it.
     limit_ms = None if url.connect_timeout_ms is None else url.connect_timeout_ms + 1_000
-    events = _wait_ready(library, handle, EpollEvent.OUT | EpollEvent.ERR, limit_ms, channel)
+    # Watched before it is called: an event of before the watch is never reported.
+    with closing(Watch(library, handle, EpollEvent.OUT | EpollEvent.ERR)) as watch:
+        library.call("connect", handle, address, len(address))
+        events = _wait_ready(watch, limit_ms, channel)
     if events is None:
         return None
     if events and library.call("getsockstate", handle) == SocketState.CONNECTED:
@@ -311,8 +332,10 @@ def _listen(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, chann
     hook = ListenHook(functools.partial(_judge_caller, library, url))
     if url.stream_id is not None:
         library.call("listen_callback", handle, hook, None)
-    library.call("listen", handle, 1)
-    events = _wait_ready(library, handle, EpollEvent.IN | EpollEvent.ERR, url.connect_timeout_ms, channel)
+    # Watched before it listens: a caller of before the watch is never reported.
+    with closing(Watch(library, handle, EpollEvent.IN | EpollEvent.ERR)) as watch:
+        library.call("listen", handle, 1)
+        events = _wait_ready(watch, url.connect_timeout_ms, channel)
     if events is None:
         return None
     if not events:
@@ -340,23 +363,16 @@ def _judge_caller(
     return -1
 
 
-def _wait_ready(
-    library: SrtLibrary, handle: int, wanted: int, timeout_ms: int | None, channel: McaiChannel
-) -> int | None:
+def _wait_ready(watch: Watch, timeout_ms: int | None, channel: McaiChannel) -> int | None:
     """Events of the socket; 0 after the time-out; ``None`` once the job shall stop."""
     deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
-    epoll = library.call("epoll_create")
-    try:
-        library.call("epoll_add_usock", epoll, handle, ctypes.byref(ctypes.c_int(wanted)))
-        ready = EpollEvent()
-        while not channel.is_stopped():
-            if library.call("epoll_uwait", epoll, ctypes.byref(ready), 1, _SLICE_MS):
-                return int(ready.events)
-            if deadline is not None and monotonic() >= deadline:
-                return 0
-        return None
-    finally:
-        library.call("epoll_release", epoll)
+    while not channel.is_stopped():
+        events = watch.wait(_SLICE_MS)
+        if events:
+            return events
+        if deadline is not None and monotonic() >= deadline:
+            return 0
+    return None
 
 
 def _close_quietly(library: SrtLibrary, handle: int) -> None:

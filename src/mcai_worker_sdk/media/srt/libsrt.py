@@ -25,6 +25,7 @@ __all__ = [
     "Option",
     "SocketState",
     "SrtLibrary",
+    "Watch",
     "load_library",
 ]
 
@@ -192,6 +193,50 @@ class SrtLibrary:
         code = int(self._library.srt_getlasterror(ctypes.byref(system_error)))
         text: bytes | None = self._library.srt_strerror(code, system_error.value)
         return SrtCallError(code, (text or b"unknown error").decode("utf-8", errors="replace").rstrip("."))
+
+
+class Watch:
+    """
+    libsrt's epoll on one socket, from its making on, so that no event between two waits is missed.
+
+    One thread waits, any may close.
+
+    Args:
+        library: The binding.
+        socket: The socket to watch.
+        events: Which of :class:`EpollEvent` to wait for.
+
+    Raises:
+        SrtCallError: The socket does not exist any more.
+    """
+
+    def __init__(self, library: SrtLibrary, socket: int, events: int) -> None:
+        self._library = library
+        self._epoll = library.call("epoll_create")
+        self._ready = EpollEvent()
+        try:
+            library.call("epoll_add_usock", self._epoll, socket, ctypes.byref(c_int(events)))
+        except SrtCallError:
+            self.close()
+            raise
+
+    def wait(self, timeout_ms: int) -> int:
+        """
+        Wait for one of the events.
+
+        Returns:
+            The events that are there; 0 after ``timeout_ms``.
+
+        Raises:
+            SrtCallError: The watch or its socket was closed.
+        """
+        if self._library.call("epoll_uwait", self._epoll, ctypes.byref(self._ready), 1, timeout_ms):
+            return int(self._ready.events)
+        return 0
+
+    def close(self) -> None:
+        """Free the watch; once."""
+        self._library.call("epoll_release", self._epoll)
 
 
 def load_library() -> SrtLibrary:
