@@ -54,6 +54,10 @@ LATE_IMPORTS = {
     ("host/job_process.py", "host"): "the job process loads what only it needs, beside the supervisor's own start",
     ("services/http.py", "services"): "h11 loads with the first request: credentials of the environment need none",
     ("host/runner.py", "media"): "PyAV is loaded by the job process of a media worker, and by nothing else",
+    ("media/opening.py", "media"): "libsrt's binding and the live protocols load with the first live URL",
+    ("media/selection.py", "media"): "subtitles and EBU-TT load where a worker selects such a stream",
+    ("media/session.py", "media"): "the same",
+    ("media/text_source.py", "media"): "the same, for a source that is a TTML file",
 }
 
 #: Imports upward that only name a type: (file, imported room), each with its reason.

@@ -19,17 +19,13 @@ from mcai_worker_sdk.media.live_documents import document_context, received_docu
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.results import encode_result, is_xml_document
 from mcai_worker_sdk.media.source import MediaSource
-from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, is_srt_url, open_connection, parse_srt_url
-from mcai_worker_sdk.media.urls import shown_url, url_scheme
+from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, open_connection, parse_srt_url
+from mcai_worker_sdk.media.urls import is_srt_url, shown_url
 
-__all__ = ["LiveResultWriter", "LiveSource", "is_live_url", "open_live_destination", "open_live_source"]
+__all__ = ["LiveResultWriter", "LiveSource", "open_live_destination", "open_live_source"]
 
 _LOGGER = logging.getLogger("mcai_worker_sdk.media")
 
-#: URL schemes of sources that have no end of their own.
-LIVE_SCHEMES = frozenset(
-    {"srt", "tcp", "udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpe", "mmsh", "mmst"}
-)
 #: How long a live URL that FFmpeg opens may take to open, and then to deliver the next bytes, in seconds.
 LIVE_TIMEOUT_SECONDS = 10.0
 
@@ -129,11 +125,6 @@ class LiveResultWriter:
     def discard(self) -> None:
         """Close without waiting; may be called again and after :meth:`finish`, when it does nothing."""
         self._connection.close()
-
-
-def is_live_url(url: str) -> bool:
-    """True when :func:`open_live_source` is who opens this address."""
-    return url_scheme(url) in LIVE_SCHEMES
 
 
 def open_live_source(url: str, *, channel: McaiChannel, hwaccel: str | None = None) -> LiveSource | None:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from mcai_worker_sdk.channel import McaiChannel
-from mcai_worker_sdk.media.live import is_live_url, open_live_destination, open_live_source
 from mcai_worker_sdk.media.results import FileResultWriter, ResultWriter
 from mcai_worker_sdk.media.source import MediaSource, open_file_source
-from mcai_worker_sdk.media.srt import is_srt_url
 from mcai_worker_sdk.media.text_source import open_document_source
+from mcai_worker_sdk.media.urls import is_live_url, is_srt_url
 
 __all__ = ["open_destination", "open_source"]
 
@@ -33,6 +32,8 @@ def open_destination(address: str, channel: McaiChannel) -> ResultWriter | None:
         MediaTimeoutError: Nobody is there to take the results.
     """
     if is_srt_url(address):
+        from mcai_worker_sdk.media.live import open_live_destination
+
         return open_live_destination(address, channel=channel)
     return FileResultWriter(address)
 
@@ -51,6 +52,8 @@ def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSou
     """
     opening: _Opening[MediaSource | None]
     if is_live_url(url):
+        from mcai_worker_sdk.media.live import open_live_source
+
         opening = _Opening(lambda: open_live_source(url, channel=channel, hwaccel=hwaccel))
     else:
         opening = _Opening(lambda: open_document_source(url) or open_file_source(url, hwaccel=hwaccel))

@@ -8,7 +8,6 @@ from typing import Any
 
 from mcai_worker_sdk.errors import MediaFilterError
 from mcai_worker_sdk.media.damage import DamageReport
-from mcai_worker_sdk.media.data_streams import DataDecoder
 from mcai_worker_sdk.media.decoder import FrameDecoder
 from mcai_worker_sdk.media.descriptors import AudioStreamDescriptor, DataStreamDescriptor, VideoStreamDescriptor
 from mcai_worker_sdk.media.filters import FilterChain
@@ -68,6 +67,8 @@ def select_streams(
     for descriptor in _checked(descriptors, source.context):
         stream: Any = source.container.streams[descriptor.index]
         if isinstance(descriptor, DataStreamDescriptor):
+            from mcai_worker_sdk.media.data_streams import DataDecoder
+
             selection.data_indexes.add(descriptor.index)
             facts = source.context.streams[descriptor.index]
             selection.decoders.append(DataDecoder(stream, facts, time_range, report, wants_documents=wants_documents))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from mcai_worker_sdk.media.documents import TIME_BASE, DocumentContainer, DocumentPacket
-from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.results import is_xml_document
 from mcai_worker_sdk.media.source import MediaSource
@@ -36,6 +35,8 @@ def open_document_source(url: str) -> MediaSource | None:
             data = head + file.read()
     except OSError:
         return None
+    from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
+
     parse_ebu_tt(data)
     stream = StreamDescriptor(
         index=0, kind="AVMEDIA_TYPE_SUBTITLE", nb_frames=1, codec_name="ttml", time_base=TIME_BASE, start_time=0.0

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["is_network_url", "local_path", "shown_url", "url_scheme"]
+__all__ = ["is_live_url", "is_network_url", "is_srt_url", "local_path", "shown_url", "url_scheme"]
 
 #: Protocols of FFmpeg that read local things: no time-out applies.
 _LOCAL_SCHEMES = frozenset({"concat", "concatf", "data", "fd", "file", "pipe", "subfile", "cache", "crypto"})
+
+#: URL schemes of sources that have no end of their own.
+_LIVE_SCHEMES = frozenset(
+    {"srt", "tcp", "udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpe", "mmsh", "mmst"}
+)
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
@@ -25,6 +30,16 @@ def is_network_url(url: str) -> bool:
     """True when reading from this address goes over a network."""
     scheme = url_scheme(url)
     return scheme is not None and "://" in url and scheme not in _LOCAL_SCHEMES
+
+
+def is_live_url(url: str) -> bool:
+    """True for the address of a source that has no end of its own."""
+    return url_scheme(url) in _LIVE_SCHEMES
+
+
+def is_srt_url(url: str) -> bool:
+    """True for ``srt://...`` in any case."""
+    return url[:6].lower() == "srt://"
 
 
 def local_path(address: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from mcai_worker_sdk.errors import MediaError
 
-__all__ = ["SrtUrl", "is_srt_url", "parse_srt_url"]
+__all__ = ["SrtUrl", "parse_srt_url"]
 
 #: Milliseconds. What existing workers announce.
 DEFAULT_LATENCY_MS = 500
@@ -61,11 +61,6 @@ class SrtUrl:
         """The URL without its options, for errors and logs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"srt://{host}:{self.port}"
-
-
-def is_srt_url(url: str) -> bool:
-    """True for ``srt://...`` in any case."""
-    return url[:6].lower() == "srt://"
 
 
 def parse_srt_url(url: str) -> SrtUrl:
