@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as _typing
 from importlib import import_module as _import_module
+from importlib import metadata as _metadata
 
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.description import WorkerDescription
@@ -25,6 +26,8 @@ if _typing.TYPE_CHECKING:
         VideoStreamDescriptor,
     )
 
+    __version__: str
+
 __all__ = [
     "AudioStreamDescriptor",
     "DataStreamDescriptor",
@@ -38,14 +41,19 @@ __all__ = [
     "Worker",
     "WorkerDescription",
     "WorkerParameters",
+    "__version__",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """The names of media workers, loaded when one is asked for: a plain worker starts without them."""
+    """The version, and the names of media workers: looked up when asked for, so that a plain worker starts without."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(_import_module("mcai_worker_sdk.media"), name)
+    value: object
+    if name == "__version__":
+        value = _metadata.version("mcai-worker-sdk")
+    else:
+        value = getattr(_import_module("mcai_worker_sdk.media"), name)
     globals()[name] = value
     return value
 

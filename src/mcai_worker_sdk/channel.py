@@ -12,11 +12,15 @@ __all__ = ["JobStatus", "McaiChannel"]
 
 
 class JobStatus(enum.IntEnum):
-    """How a worker may say its job ended. The numbers are those of the reference."""
+    """How a worker may say its job ended. The numbers and the text (``JobStatus.Error``) are those of the reference."""
 
     Completed = 0
     Stopped = 1
     Error = 2
+
+    # An IntEnum shows its number.
+    __str__ = __repr__ = enum.Enum.__str__
+    __format__ = enum.Enum.__format__
 
 
 class McaiChannel:

@@ -3,7 +3,9 @@ How the worker logs: one handler on the root logger, so that every library's and
 
 Nothing happens on import. :func:`configure_logging` is called by ``start()``; in the job process
 :func:`configure_relay` takes its place and sends each record to the supervisor, which writes it
-with :func:`emit_relayed`. Handlers and levels of the user are left as they are.
+with :func:`emit_relayed`. Handlers and levels of the user are left as they are, but for the handler Python's
+``basicConfig`` makes without a format: it would write every line a second time. Secrets are masked in the record
+itself, so that no handler shows them.
 
 A line reads ``{time} UTC - {instance id} - {queue} - {job id or -1} - {LEVEL} - {message}``, a traceback following it.
 Functions of this module may be called from any thread.
@@ -89,6 +91,11 @@ class _Secrets:
             spellings = {spelling for text in self._newest_last for spelling in _spellings(text)}
             self._longest_first = tuple(sorted(spellings, key=len, reverse=True))
 
+    @property
+    def are_known(self) -> bool:
+        """Whether there is anything to mask."""
+        return bool(self._longest_first)
+
     def mask(self, text: str) -> str:
         """The text without them; the longest first, because one may contain another."""
         for secret in self._longest_first:
@@ -115,7 +122,7 @@ _secrets = _Secrets()
 
 def mask_secret(secret: str) -> None:
     """
-    Show this text as ``***`` from now on, in every line the SDK's handlers write and in :func:`mask`.
+    Show this text as ``***`` from now on, in every line that is logged and in :func:`mask`.
 
     Args:
         secret: A password or token. Texts under 4 characters are not masked: they occur in any line by chance.
@@ -329,12 +336,16 @@ def _message(record: logging.LogRecord) -> str:
         return f"{text} (its arguments do not fit: {type(error).__name__})"
 
 
+def _exception(record: logging.LogRecord) -> str | None:
+    if not record.exc_info:
+        return record.exc_text
+    if record.exc_info[0] is None:
+        return None
+    return "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+
+
 def _masked_exception(record: logging.LogRecord) -> str | None:
-    exception = record.exc_text
-    if record.exc_info:
-        there_is_one = record.exc_info[0] is not None
-        exception = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n") if there_is_one else None
-    return mask("\n".join(part for part in (exception, record.stack_info) if part)) or None
+    return mask("\n".join(part for part in (_exception(record), record.stack_info) if part)) or None
 
 
 def _job_id(record: logging.LogRecord) -> int | str:
@@ -387,6 +398,9 @@ _installed = _Installed()
 def _install(level: int, handlers: list[_OwnHandler]) -> None:
     _remove_own_handlers()
     root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if _is_basic(handler):
+            root.removeHandler(handler)
     for handler in handlers:
         root.addHandler(handler)
     if root.level in {logging.WARNING, _installed.level}:
@@ -395,18 +409,48 @@ def _install(level: int, handlers: list[_OwnHandler]) -> None:
     previous = logging.getLogRecordFactory()
     if previous is not _installed.factory:
         _installed.previous_factory = previous
-        _installed.factory = _factory_with_job_id(previous)
+        _installed.factory = _make_factory(previous)
         logging.setLogRecordFactory(_installed.factory)
 
 
-def _factory_with_job_id(previous: _RecordFactory) -> _RecordFactory:
+def _is_basic(handler: logging.Handler) -> bool:
+    """Whether it is what ``logging.info()`` sets up by itself, or ``basicConfig()`` without a format of the user's."""
+    formatter = handler.formatter
+    return (
+        type(handler) is logging.StreamHandler
+        and handler.stream in {sys.stderr, sys.__stderr__}
+        and formatter is not None
+        and type(formatter) is logging.Formatter
+        and formatter._fmt == logging.BASIC_FORMAT
+        and not handler.filters
+    )
+
+
+def _make_factory(previous: _RecordFactory) -> _RecordFactory:
+    """A factory of records that carry the job id and no secret, for every handler of the process."""
+
     def make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = previous(*args, **kwargs)
         if not _extra_names_job():
             record.job_id = current_job.get()
+        if _secrets.are_known:
+            _mask_record(record)
         return record
 
     return make_record
+
+
+def _mask_record(record: logging.LogRecord) -> None:
+    message = _message(record)
+    masked = mask(message)
+    if masked != message:
+        record.msg, record.args = masked, None
+    exception = _exception(record)
+    if exception is not None and mask(exception) != exception:
+        # What formatters take instead of formatting the exception themselves.
+        record.exc_text = mask(exception)
+    if record.stack_info:
+        record.stack_info = mask(record.stack_info)
 
 
 def _extra_names_job() -> bool:

@@ -153,6 +153,12 @@ def test_a_status_is_taken_and_the_last_one_counts(channel: McaiChannel, status:
     assert channel._chosen_status is status
 
 
+def test_a_status_is_shown_by_its_name_and_equals_its_number() -> None:
+    status = JobStatus.Error
+
+    assert (str(status), repr(status), f"{status}", int(status)) == (*["JobStatus.Error"] * 3, 2)
+
+
 @pytest.mark.parametrize("status", [0, 2, True, "Completed", None, JobStatus], ids=repr)
 def test_a_status_that_is_none_is_refused_with_those_that_are(channel: McaiChannel, status: Any) -> None:
     channel.set_job_status(JobStatus.Stopped)

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ REFERENCE_NAMES = {
     "Worker",
     "WorkerDescription",
     "WorkerParameters",
+    "__version__",
 }
 
 #: Libraries that a worker's script must not pay for before the worker starts.
@@ -49,7 +51,11 @@ def test_nothing_public_is_importable_that_is_not_offered():
     modules = {module.name.rpartition(".")[2] for module in pkgutil.iter_modules(mcai.__path__)}
     found = {name for name in dir(mcai) if not name.startswith("_")} - modules - {"annotations"}
 
-    assert found == set(mcai.__all__)
+    assert found == set(mcai.__all__) - {"__version__"}
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert mcai.__version__ == metadata.version("mcai-worker-sdk")
 
 
 @pytest.mark.parametrize("name", all_modules())

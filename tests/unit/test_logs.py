@@ -340,6 +340,66 @@ def test_secrets_are_masked_in_messages_arguments_and_tracebacks(log):
     assert log.getvalue().count("***") >= 3
 
 
+def test_a_secret_reaches_no_handler_of_the_user_s(log):
+    formatted = io.StringIO()
+    plain = logging.StreamHandler(formatted)
+    plain.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("user.of.its.own")
+    logger.addHandler(plain)
+    logger.propagate = False
+    mask_secret("hunter3-masked")
+
+    try:
+        logger.warning("in %s", {"an argument": "hunter3-masked"}, stack_info=True)
+        logger.warning("%d left %s", 7, "alone")
+        try:
+            raise ValueError("in a traceback hunter3-masked")
+        except ValueError:
+            logger.exception("failed")
+    finally:
+        logger.removeHandler(plain)
+        logger.propagate = True
+
+    assert "hunter3" not in formatted.getvalue()
+    assert "in {'an argument': '***'}\nStack" in formatted.getvalue()
+    assert "7 left alone\nfailed\nTraceback" in formatted.getvalue()
+    assert formatted.getvalue().endswith("ValueError: in a traceback ***\n")
+
+
+@pytest.mark.parametrize("setup", ["logging.info('early')", "logging.basicConfig(level=logging.INFO)"])
+@pytest.mark.parametrize("configure", ["configure_logging", "configure_relay"])
+def test_what_python_sets_up_by_itself_writes_no_line_twice(setup, configure):
+    script = f"""
+import logging
+from mcai_worker_sdk.logs import configure_logging, configure_relay
+{setup}
+if "{configure}" == "configure_logging":
+    configure_logging(level=logging.INFO, only_json=False, file=None, instance_id="i", queue="q")
+else:
+    configure_relay(logging.INFO, print)
+logging.warning("once")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+
+    assert (ended.stdout + ended.stderr).count("once") == 1
+
+
+@pytest.mark.parametrize("made", ["basicConfig(format='mine %(message)s')", "basicConfig(filename='mine.log')"])
+def test_a_handler_the_user_asked_for_stays(made, tmp_path):
+    script = f"""
+import logging
+from mcai_worker_sdk.logs import configure_logging
+logging.{made}
+handler, = logging.getLogger().handlers
+configure_logging(level=logging.INFO, only_json=False, file=None, instance_id="i", queue="q")
+print(handler in logging.getLogger().handlers)
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+
+    assert ended.stdout == "True\n"
+
+
 @pytest.mark.parametrize("only_json", [False, True])
 @pytest.mark.parametrize(
     "secret", ['quo"te\\back', "two\nlines of it", "clé-ß☃😀", "a b&c=d/e?f#g%h", "trailing-newline\n"]
