@@ -121,6 +121,18 @@ def test_a_message_that_the_job_set_is_masked_and_bounded(monkeypatch: pytest.Mo
     assert len(message.encode()) <= MESSAGE_LIMIT_BYTES
 
 
+def test_an_error_that_the_job_set_is_logged_as_any_other(caplog: pytest.LogCaptureFixture):
+    def work(channel: mcai.McaiChannel, *_: Any) -> None:
+        channel.set_job_status(mcai.JobStatus.Error)
+        channel.set_error_message("100 % empty")
+
+    runner_of(work).run(9, ())
+
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "The job failed: 100 % empty")
+    assert record.job_id == 9  # type: ignore[attr-defined]
+
+
 def test_a_result_that_cannot_be_published_fails_the_job():
     result = runner_of(lambda *_: {"parameters": [{"id": "n", "kind": "int", "value": "abc"}]}).run(1, ())
 

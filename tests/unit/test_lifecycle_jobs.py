@@ -112,7 +112,10 @@ def test_an_order_that_waited_too_long_fails_and_names_its_paths() -> None:
     delivery, _ = driver.deliver(job(requires=["/a", "/b"]), soft_rejects=2)
     effects = driver.feed(ev.RequirementsChecked(7, ["/a", "/b"]))
     expected = failed_result(7, "The job's requirements do not exist: /a, /b.")
-    assert effects == [fx.PublishResult(expected), fx.Settle(delivery, Case.REQUIREMENTS_LIMIT)]
+    assert effects == [
+        fx.PublishResult(expected, has_run=False),
+        fx.Settle(delivery, Case.REQUIREMENTS_LIMIT),
+    ]
 
 
 def test_an_answer_about_requirements_of_another_job_is_dropped() -> None:

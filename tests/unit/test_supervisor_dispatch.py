@@ -25,6 +25,7 @@ from mcai_worker_sdk.protocol.responses import (
     UpdateRefusal,
     WorkerAnnouncement,
     WorkerStatusReport,
+    failed_result,
 )
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
 
@@ -184,6 +185,17 @@ async def test_a_warning_is_logged_with_its_job(
 
     (record,) = caplog.records
     assert (record.levelno, record.getMessage(), record.job_id) == (logging.WARNING, "100 % careful", 3)  # type: ignore[attr-defined]
+
+
+async def test_the_failure_of_a_job_that_did_not_run_is_logged(
+    dispatcher: Dispatcher, recorder: Recorder, caplog: pytest.LogCaptureFixture
+):
+    recorder.effects = [fx.PublishResult(failed_result(3, "100 % missing"), has_run=False), fx.PublishResult(RESULT)]
+    await dispatcher.handle(ev.HostReady())
+
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "The job failed: 100 % missing")
+    assert record.job_id == 3  # type: ignore[attr-defined]
 
 
 async def test_the_worker_is_announced_by_name(dispatcher: Dispatcher, recorder: Recorder):

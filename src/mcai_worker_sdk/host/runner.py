@@ -263,6 +263,7 @@ class Runner:
             _logger.warning(warning, extra={"job_id": job.job_id})
         if status is JobStatus.Error:
             message = job.channel._chosen_error_message or "No message for this error in worker"
+            _logger.error("The job failed: %s", message, extra={"job_id": job.job_id})
             return failed_result(job.job_id, cut_message(message))
         state = JobState.COMPLETED if status is None else _STATE_OF_STATUS[status]
         return JobResult(job.job_id, state, content.destination_paths, content.parameters)

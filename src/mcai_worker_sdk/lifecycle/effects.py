@@ -65,6 +65,8 @@ class PublishResult:
     """Publish how a job ended, and have it confirmed."""
 
     result: JobResult
+    has_run: bool = True
+    """False when the job failed without running: nobody has logged why yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,11 +190,11 @@ class Lifecycle:
         if delivery.redelivered:
             return [_already_obeyed(order.job_id)]
         if self._current is not None or self._controls.shutting_down:
-            return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
+            return [_refused(order.job_id, BUSY_MESSAGE)]
         try:
             paths = orders.required_paths(order.parameters)
         except ParameterError as error:
-            return [fx.PublishResult(failed_result(order.job_id, str(error)))]
+            return [_refused(order.job_id, str(error))]
         self._current = CurrentJob(order.job_id, Phase.CHECKING, order.parameters, delivery, None, queued=False)
         started: list[Effect] = [fx.CheckRequirements(order.job_id, paths)] if paths else self._run(self._current)
         return [*self._adjust_consuming(), *started]
@@ -207,7 +207,7 @@ class Lifecycle:
         return [*announcement, fx.ReportProgression(job.job_id, 0), fx.RunJob(job.job_id, job.parameters)]
 
     def _fail(self, delivery: Delivery, job_id: int, message: str, case: Case) -> list[Effect]:
-        return [fx.PublishResult(failed_result(job_id, message)), self._settle_job(delivery, job_id, case)]
+        return [_refused(job_id, message), self._settle_job(delivery, job_id, case)]
 
     def _settle_job(self, delivery: Delivery, job_id: int, case: Case) -> Effect:
         """Settle a queued job's order, and remember it while the broker may not know that it is done with."""
@@ -245,7 +245,7 @@ class Lifecycle:
     def _requirements_missing(self, job_id: int, delivery: Delivery | None, missing: str) -> list[Effect]:
         message = f"The job's requirements do not exist: {missing}."
         if delivery is None:
-            return [fx.PublishResult(failed_result(job_id, message))]
+            return [_refused(job_id, message)]
         if delivery.soft_rejects >= self._options.soft_rejects_limit:
             return self._fail(delivery, job_id, message, Case.REQUIREMENTS_LIMIT)
         return [
@@ -263,7 +263,7 @@ class Lifecycle:
         if delivery.redelivered:
             return [_already_obeyed(order.job_id)]
         if job is not None or self._controls.shutting_down:
-            return [fx.PublishResult(failed_result(order.job_id, BUSY_MESSAGE))]
+            return [_refused(order.job_id, BUSY_MESSAGE)]
         self._current = CurrentJob(order.job_id, Phase.INITIALISING, order.parameters, delivery, None, queued=False)
         return [*self._adjust_consuming(), fx.InitialiseJob(order.job_id, order.parameters)]
 
@@ -272,13 +272,10 @@ class Lifecycle:
         if delivery.redelivered and self.current_job_id != order.job_id:
             return [_already_obeyed(order.job_id)]
         if job is None:
-            return [fx.PublishResult(failed_result(order.job_id, "Cannot start a not initialized job."))]
+            return [_refused(order.job_id, "Cannot start a not initialized job.")]
         if job.job_id != order.job_id:
             message = f"The Job ID is not the same as the initialized job ({job.job_id} is in hand)."
-            return [
-                fx.Warn(f"start_process names job {order.job_id}, but job {job.job_id} is in hand.", order.job_id),
-                fx.PublishResult(failed_result(order.job_id, message)),
-            ]
+            return [_refused(order.job_id, message)]
         if job.stop_requested or job.expired or self._controls.shutting_down:
             return [fx.Warn("The job was told to end: start_process is ignored.", order.job_id)]
         if order.parameters:
@@ -327,7 +324,7 @@ class Lifecycle:
     def _expire(self, job_id: int) -> list[Effect]:
         job = self._current
         if job is None or job.job_id != job_id:
-            return [fx.PublishResult(failed_result(job_id, EXPIRED_MESSAGE))]
+            return [_refused(job_id, EXPIRED_MESSAGE)]
         job.expired = True
         return self._wind_down(job)
 
@@ -450,6 +447,11 @@ class Lifecycle:
 
     def _adjust_consuming(self) -> list[Effect]:
         return self._controls.adjust_consuming(engaged=self._current is not None and not self._current.queued)
+
+
+def _refused(job_id: int, message: str) -> Effect:
+    """The failure of a job that does not run here."""
+    return fx.PublishResult(failed_result(job_id, message), has_run=False)
 
 
 def _already_obeyed(job_id: int) -> Effect:

@@ -132,8 +132,7 @@ class Dispatcher:
             case fx.ReportProgression():
                 self._exchange.publish_progression(self._progression(effect))
             case fx.PublishResult():
-                self._on_result(effect.result)
-                await self._exchange.publish(effect.result)
+                await self._publish_result(effect)
             case fx.Settle():
                 await self._exchange.settle(effect.delivery, effect.settlement)
             case fx.CheckRequirements():
@@ -154,6 +153,13 @@ class Dispatcher:
                 self._command_host(effect)
             case _:
                 await self._exchange.publish(self._answer(effect))
+
+    async def _publish_result(self, effect: fx.PublishResult) -> None:
+        result = effect.result
+        if not effect.has_run:
+            _logger.error("The job failed: %s", result.message, extra={"job_id": result.job_id})
+        self._on_result(result)
+        await self._exchange.publish(result)
 
     async def _switch_consuming(self, effect: fx.ConsumeJobs | fx.PauseJobs) -> None:
         if isinstance(effect, fx.ConsumeJobs):
