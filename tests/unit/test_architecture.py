@@ -247,6 +247,18 @@ def sleep(module: Module) -> Iterator[str]:
             yield f"{module.path}:{node.lineno} sleeps where an event can be awaited"
 
 
+def source_out_of_reach(module: Module) -> Iterator[str]:
+    """A source is cited so that the reader can open it: a path of this repository, a standard, a library."""
+    for number, line in enumerate(module.text.splitlines(), 1):
+        if re.search(r"\b(facts?|decisions?) [A-Z]\d", line):
+            yield f"{module.path}:{number} cites what is not in this repository"
+        yield from (
+            f"{module.path}:{number} cites {path}, which does not exist"
+            for path in re.findall(r"``((?:docs|tests)/[\w./-]+)``", line)
+            if not (ROOT / path).exists()
+        )
+
+
 Rule = Callable[[Module], Iterator[str]]
 
 RULES: list[Rule] = [
@@ -261,6 +273,7 @@ RULES: list[Rule] = [
     no_public_list,
     swallowed_exception,
     sleep,
+    source_out_of_reach,
 ]
 
 LONG_FUNCTION = "def f():\n    '''Do.'''\n" + "    x = 1\n" * MAX_FUNCTION_LINES
@@ -288,6 +301,8 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (no_public_list, "logs.py", "def f(): ..."),
     (swallowed_exception, "logs.py", "try:\n    f()\nexcept Exception:\n    pass"),
     (sleep, "logs.py", "import time\ntime.sleep(1)"),
+    (source_out_of_reach, "logs.py", "# as decided (decision B4)"),
+    (source_out_of_reach, "logs.py", "# Source: ``docs/reference/secrets.md``."),
 ]
 
 

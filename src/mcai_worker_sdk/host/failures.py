@@ -12,7 +12,7 @@ from mcai_worker_sdk.logs import mask
 
 __all__ = ["MESSAGE_LIMIT_BYTES", "cut_message", "describe_failure"]
 
-#: A ``job_error`` message is cut to this many bytes of UTF-8 (decision B3); the log has everything.
+#: A ``job_error`` message is cut to this many bytes of UTF-8; the log has everything.
 MESSAGE_LIMIT_BYTES = 4096
 #: More causes and members of groups than anybody reads are not even collected.
 MOST_RELATED = 50

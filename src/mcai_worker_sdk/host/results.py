@@ -1,7 +1,7 @@
 """
 What ``process`` returned, made into the parts of a job's result.
 
-Source: protocol facts C5. What the reference published is published; what it dropped in silence is named in a warning;
+What the reference published is published; what it dropped in silence is named in a warning;
 what made it crash or hang is a :class:`~mcai_worker_sdk.errors.ResultError`.
 """
 

@@ -82,7 +82,7 @@ class ReportedOrders:
     The orders that are done with while the broker may not know it.
 
     An acknowledgement has no answer in AMQP: it is proven by the next delivery of the same consumer. Until then, and
-    whenever the link is lost before, the order can come back and must not run again (decision B6). An order is known by
+    whenever the link is lost before, the order can come back and must not run again. An order is known by
     its job id, its body and its soft rejects (the delayed copy is not the order itself), and only one that came back is
     recognised: a fresh order with the same id is a new run, and what was remembered of it is over.
     """

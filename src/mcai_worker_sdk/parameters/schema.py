@@ -18,7 +18,7 @@ Schema: TypeAlias = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-#: Parameters StepFlow adds to an order by itself; every worker accepts them (protocol facts C4).
+#: Parameters StepFlow adds to an order by itself; every worker accepts them.
 AUTOMATIC_PROPERTIES: Mapping[str, Schema] = {
     "requirements": {"type": "object"},
     "source_paths": {"type": "array", "items": {"type": "string"}},

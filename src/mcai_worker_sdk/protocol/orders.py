@@ -1,8 +1,8 @@
 """
 Orders: what StepFlow sends to a worker, on the job queue or as a direct message.
 
-Source: protocol facts A3 (job orders) and A4 (direct messages). One body is one JSON object; its ``type`` selects the
-order, and an absent ``type`` means ``job``. Keys this module does not know are ignored.
+Source: ``docs/reference/protocol.md``, "A job" and "Direct messages". One body is one JSON object; its ``type`` selects
+the order, and an absent ``type`` means ``job``. Keys this module does not know are ignored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 Responses: what a worker publishes, and where.
 
-Source: protocol facts A1-A4 and the recordings. A response is a frozen value; :func:`dump` makes its bytes.
-Times are UTC, durations are seconds.
+Source: ``docs/reference/protocol.md``, and the recordings in ``tests/contract/recordings``. A response is a frozen value;
+:func:`dump` makes its bytes. Times are UTC, durations are seconds.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ResultParameter:
         }
 
 
-#: Routing key of a job's response, by its state. The key and the body's ``status`` always agree (decision B2).
+#: Routing key of a job's response, by its state. The key and the body's ``status`` always agree.
 _JOB_ROUTES: Mapping[JobState, tuple[str, str]] = {
     JobState.READY_TO_START: (WORKER_RESPONSE, "worker_initialized"),
     JobState.PROCESSING: (WORKER_RESPONSE, "worker_started"),
@@ -129,7 +129,7 @@ def failed_result(
     job_id: int, message: str, *, execution_duration_seconds: float = 0.0, cpu_time_seconds: float = 0.0
 ) -> JobResult:
     """
-    The one shape of ``job_error`` that StepFlow's consumer accepts (decision B3).
+    The one shape of ``job_error`` that StepFlow's consumer accepts.
 
     Args:
         job_id: The failed job.
@@ -299,7 +299,7 @@ Response: TypeAlias = (
 
 def dump(response: Response, now: str) -> bytes:
     """
-    Make the bytes of a response: compact UTF-8 JSON with sorted keys (decision B1).
+    Make the bytes of a response: compact UTF-8 JSON with sorted keys.
 
     Args:
         response: What to publish.

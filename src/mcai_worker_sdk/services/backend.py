@@ -1,8 +1,8 @@
 """
 The StepFlow backend, as far as a worker needs it: its version and the black list of jobs.
 
-Source: protocol facts A2, C1i and C8. Nothing here retries: the worker runs without the backend (an empty black
-list and a warning), and the supervisor decides when to ask again.
+Nothing here retries: the worker runs without the backend (an empty black list and a warning), and the supervisor
+decides when to ask again.
 """
 
 from __future__ import annotations

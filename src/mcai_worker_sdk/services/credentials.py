@@ -1,8 +1,8 @@
 """
 The final values of an order's parameters: plain ones as they are, those with a ``store`` looked up in it.
 
-Source: protocol facts C3, decision B4. Whatever a store gives is a secret: it goes to the caller's ``on_secret`` before
-it goes anywhere else, and no message made here holds it.
+Whatever a store gives is a secret: it goes to the caller's ``on_secret`` before it goes anywhere else, and no message
+made here holds it.
 """
 
 from __future__ import annotations

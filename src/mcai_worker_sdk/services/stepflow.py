@@ -18,7 +18,7 @@ class StepFlowConnection:
 
     Belongs to one event loop; several requests may run at once and share one session.
 
-    Source: protocol facts C3 and C1i. ``POST /sessions`` with ``{"session": {"email", "password"}}`` gives
+    Source: StepFlow's HTTP interface. ``POST /sessions`` with ``{"session": {"email", "password"}}`` gives
     ``access_token``, which goes into the header ``authorization`` as it is, without "Bearer".
     """
 

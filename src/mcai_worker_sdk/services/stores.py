@@ -1,7 +1,7 @@
 """
 Credential stores that are asked over HTTP: StepFlow-style backends and Vault's key/value store, version 2.
 
-Source: protocol facts C3. A store is asked for all its keys at once, so that a dead one costs its time-out once.
+A store is asked for all its keys at once, so that a dead one costs its time-out once.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ RETRY_SECONDS = 30.0
 
 class BackendBlackList:
     """
-    Fetches and deletes in tasks of their own; a failure is a warning, never the worker's end (decision B8).
+    Fetches and deletes in tasks of their own; a failure is a warning, never the worker's end.
 
     Args:
         client: The backend.

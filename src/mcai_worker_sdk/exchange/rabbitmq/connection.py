@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 #: Longest wait for TCP, and for TCP, TLS and AMQP together, seconds.
 CONNECT_TIMEOUT_SECONDS = 10.0
 OPEN_TIMEOUT_SECONDS = 20.0
-#: Delays between attempts grow by this step up to the longest one, seconds (protocol facts A5).
+#: Delays between attempts grow by this step up to the longest one, seconds; those of the reference.
 DELAY_STEP_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 10.0
 #: Part of a delay that is left to chance, so that a hundred workers do not come back in the same instant.

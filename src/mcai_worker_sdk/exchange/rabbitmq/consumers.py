@@ -41,7 +41,7 @@ class ConsumerLane:
         """
         Args:
             lane: What its deliveries are.
-            consumer_tag: The consumer's name at the broker (protocol facts A1).
+            consumer_tag: The consumer's name at the broker.
             on_delivery: Called for each message, in the event loop's thread.
         """
         self._lane = lane
@@ -153,7 +153,7 @@ def settle(delivery: RabbitDelivery, settlement: Settlement) -> None:
 
 def count_attempts(headers: Mapping[str, Any], queue_name: str) -> int:
     """
-    Failed attempts the broker counted (decision B6).
+    Failed attempts the broker counted.
 
     Args:
         headers: The message's headers; anything in them may be malformed, and then counts nothing.
@@ -168,7 +168,7 @@ def count_attempts(headers: Mapping[str, Any], queue_name: str) -> int:
 
 
 def count_soft_rejects(headers: Mapping[str, Any]) -> int:
-    """How often the order was delayed: header ``soft_reject: [{count: n}]`` (decision B5)."""
+    """How often the order was delayed: header ``soft_reject: [{count: n}]``."""
     entries = headers.get("soft_reject")
     first = entries[0] if isinstance(entries, list) and entries else None
     return _whole_number(first.get("count")) if isinstance(first, Mapping) else 0
