@@ -99,4 +99,4 @@ dist: $(VENV)/.installed-dev ## Build both distributions into dist/.
 
 .PHONY: clean
 clean: ## Remove what the targets made, but for .venv.
-	rm -rf .demo dist docs/_build docs/reference/_generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .demo dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,7 +18,7 @@ release = metadata.version("mcai-worker-sdk")
 version = release
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "tables_from_code"]
-exclude_patterns = ["_build", "reference/_generated"]
+exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"{project} {release}"

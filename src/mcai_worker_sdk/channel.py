@@ -134,10 +134,6 @@ class McaiChannel:
     def _request_stop(self) -> None:
         self._stop_requested.set()
 
-    def _wait_stop(self, timeout_seconds: float) -> bool:
-        """Wait until the job is asked to stop; True when it is."""
-        return self._stop_requested.wait(timeout_seconds)
-
     def _close(self) -> None:
         with self._lock:
             self._closed = True

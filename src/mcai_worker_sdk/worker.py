@@ -23,7 +23,10 @@ class Worker:
     Extend this class, then call :meth:`start`.
 
     A plain worker overrides :meth:`process`. A media worker overrides :meth:`init_process` and :meth:`process_frames`
-    instead (a class that overrides ``process`` as well is a plain worker). Prefer :meth:`setup` to ``__init__``: it
+    instead (a class that overrides ``process`` as well is a plain worker). Two more methods count where they exist:
+    ``update_process(parameters)`` takes new parameters while a job runs, and
+    ``process_ebu_ttml_live(job_id, stream_index, documents)`` takes the TTML documents of data streams, a list of
+    ``EbuTtDocument``, and returns what ``process_frames`` may. Prefer :meth:`setup` to ``__init__``: it
     runs in the process that runs the jobs, and its failure is reported.
 
     Args:

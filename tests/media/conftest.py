@@ -212,11 +212,7 @@ def ffmpeg(*arguments: str) -> bytes:
 
 
 def _rotated(files: MediaFiles, path: Path) -> None:
-    ffmpeg(
-        "-display_rotation", "90", "-i", str(files("h264_bframes.mp4")), "-c", "copy", str(path)
-    ) if False else ffmpeg(
-        "-i", str(files("h264_bframes.mp4")), "-c", "copy", "-metadata:s:v:0", "rotate=90", str(path)
-    )
+    ffmpeg("-i", str(files("h264_bframes.mp4")), "-c", "copy", "-metadata:s:v:0", "rotate=90", str(path))
 
 
 def _cover(files: MediaFiles, path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media import DataPacket
+from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
-from mcai_worker_sdk.media.subtitles import Cue
 from tests.media.support import NotingWorker, run_job
 
 CUES = [(0.5, 1.5, "First"), (2.0, 3.5, "Second line\nthird")]

@@ -94,7 +94,7 @@ def open_when_ready(url):
         try:
             return open_live_source(url, channel=channel)
         except MediaSourceError:
-            channel._wait_stop(0.1)
+            channel._stop_requested.wait(0.1)
     raise AssertionError(f"{url} never answered")
 
 

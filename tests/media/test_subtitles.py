@@ -6,7 +6,8 @@ import av
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media.subtitles import CUE_CODECS, Cue, cues_from_packet, cues_from_ttml
+from mcai_worker_sdk.media.data import Cue
+from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet, cues_from_ttml
 
 SUBRIP = """1
 00:00:00,500 --> 00:00:01,500

@@ -56,7 +56,6 @@ LATE_IMPORTS = {
     ("host/runner.py", "media"): "PyAV is loaded by the job process of a media worker, and by nothing else",
     ("media/opening.py", "media"): "libsrt's binding and the live protocols load with the first live URL",
     ("media/selection.py", "media"): "subtitles and EBU-TT load where a worker selects such a stream",
-    ("media/session.py", "media"): "the same",
     ("media/text_source.py", "media"): "the same, for a source that is a TTML file",
 }
 
@@ -410,7 +409,7 @@ PARTS = ["src", "tests", "docs", "examples", "benchmarks", "packaging", ".ci"]
 def texts_of_the_repository() -> Iterator[tuple[str, str]]:
     files = [path for part in PARTS for path in (ROOT / part).rglob("*")] + list(ROOT.glob("*"))
     for path in sorted(files):
-        generated = {"_build", "_generated", "__pycache__"} & set(path.parts)
+        generated = {"_build", "__pycache__"} & set(path.parts)
         if path.is_file() and path.suffix in TEXT_SUFFIXES and not generated:
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")
 

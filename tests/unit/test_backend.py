@@ -54,8 +54,6 @@ async def test_one_session_serves_the_version_and_the_black_list(
 ) -> None:
     backend.black_list = [4242, 7, 2**64 - 1]
 
-    await client.open_session()
-
     assert await client.step_flow_version() == "1.8.2"
     assert await client.black_list() == {4242, 7, 2**64 - 1}
     assert backend.lines() == ["POST /api/sessions", "GET /api/step_flow", "GET /api/step_flow/blacklist"]
@@ -178,8 +176,8 @@ async def test_a_login_without_a_token_is_an_error(
 ) -> None:
     backend.script(*LOGIN, Answer(body=body))
 
-    with pytest.raises(BackendError, match="POST /sessions"):
-        await client.open_session()
+    with pytest.raises(BackendError, match="GET /step_flow"):
+        await client.step_flow_version()
 
 
 @pytest.mark.parametrize("status", [400, 404, 418, 500, 502, 503, 599])
@@ -202,10 +200,10 @@ async def test_the_client_recovers_when_the_backend_does(backend: BackendStandIn
 async def test_a_refused_login_names_the_variables_and_no_password(backend: BackendStandIn) -> None:
     async with _client(_settings(backend, password="wrong password")) as client:
         with pytest.raises(BackendError) as caught:
-            await client.open_session()
+            await client.step_flow_version()
 
     assert str(caught.value) == (
-        f"The StepFlow backend at {backend.url} refused the login (401) (on POST /sessions). "
+        f"The StepFlow backend at {backend.url} refused the login (401) (on GET /step_flow). "
         "Check BACKEND_HOSTNAME, BACKEND_USERNAME and BACKEND_PASSWORD, and that the backend runs."
     )
 
@@ -214,14 +212,14 @@ async def test_a_slow_backend_ends_in_a_time_out(backend: BackendStandIn) -> Non
     backend.always(*LOGIN, Answer(delay_seconds=3600))
     async with _client(_settings(backend), timeout_seconds=0.1) as client:
         with pytest.raises(BackendError, match=r"gave no answer within 0\.1 s"):
-            await client.open_session()
+            await client.step_flow_version()
 
 
 async def test_a_backend_that_hangs_up_is_an_error(backend: BackendStandIn, client: BackendClient) -> None:
     backend.always(*LOGIN, Answer(hang_up=True))
 
     with pytest.raises(BackendError, match="could not be reached"):
-        await client.open_session()
+        await client.step_flow_version()
 
 
 async def test_a_backend_that_is_not_there_is_an_error() -> None:

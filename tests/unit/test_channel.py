@@ -132,13 +132,13 @@ def test_a_job_that_saw_its_stop_is_told_from_one_that_never_asked(channel: Mcai
 
 def test_a_waiting_thread_wakes_when_the_job_is_stopped(channel: McaiChannel) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(channel._wait_stop, 30)
+        waiting = pool.submit(channel._stop_requested.wait, 30)
         channel._request_stop()
         assert waiting.result(timeout=20) is True
 
 
 def test_waiting_ends_without_a_stop_when_the_time_is_over(channel: McaiChannel) -> None:
-    assert channel._wait_stop(0) is False
+    assert channel._stop_requested.wait(0) is False
 
 
 # Status and message

@@ -86,7 +86,7 @@ def test_a_thread_runs_jobs_and_hears_stops():
         driver.host.run(1, code("ret = {'destination_paths': [threading.current_thread().name, str(os.getpid())]}"))
         await driver.ended()
         assert driver.host.usage() == JobUsage()
-        driver.host.run(2, code("ch.publish_job_progression(1)\nwhile not ch._wait_stop(30): pass\nch.is_stopped()"))
+        driver.host.run(2, code("ch.publish_job_progression(1)\nch._stop_requested.wait(30)\nch.is_stopped()"))
         await driver.progressed(1)
         driver.host.stop(2)
         await driver.ended(2)
@@ -100,7 +100,7 @@ def test_a_thread_runs_jobs_and_hears_stops():
 
 def test_a_thread_that_should_be_killed_is_told_to_stop(caplog: pytest.LogCaptureFixture):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("while not ch._wait_stop(30): pass\nch.is_stopped()"))
+        driver.host.run(1, code("while not ch._stop_requested.wait(30): pass\nch.is_stopped()"))
         await driver.ended()
 
     (result,) = drive(thread_host(CodeWorker(), job_timeout_seconds=0.1), scene).results

@@ -27,7 +27,7 @@ Scene = Callable[[HostDriver], Awaitable[None]]
 Play = Callable[..., HostDriver]
 
 CRASH = "os.kill(os.getpid(), signal.SIGSEGV)"
-WAIT_FOR_STOP = "ch.publish_job_progression(1)\nwhile not ch.is_stopped(): ch._wait_stop(10)"
+WAIT_FOR_STOP = "ch.publish_job_progression(1)\nwhile not ch.is_stopped(): ch._stop_requested.wait(10)"
 IGNORE_STOP = "ch.publish_job_progression(1)\nthreading.Event().wait()"
 PID = "ret = {'parameters': [{'id': 'pid', 'kind': 'int', 'value': os.getpid()}]}"
 

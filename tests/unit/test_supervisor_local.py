@@ -18,8 +18,9 @@ from mcai_worker_sdk import logs
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
 from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, UnknownJobError
+from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor import start as start_module
-from mcai_worker_sdk.supervisor.local import LocalSupervisor
+from mcai_worker_sdk.supervisor.local import LocalSupervisor, _ignored_limits
 from tests.unit.host_kit import CodeWorker, setup_of
 
 
@@ -154,7 +155,7 @@ def test_orders_run_beside_the_main_thread_too(run: Callable[..., bool]):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_job_and_leaves_the_rest(run: Callable[..., bool], screen: Screen, number: signal.Signals):
-    code = f"import signal\nos.kill(os.getpid(), {int(number)})\nwhile not ch._wait_stop(30): pass\nch.is_stopped()"
+    code = f"import signal\nos.kill(os.getpid(), {int(number)})\nch._stop_requested.wait(30)\nch.is_stopped()"
 
     assert run(job(1, code), job(2)) is False
     assert [shown for shown in screen.shown if shown[0] in {"start", "end"}] == [
@@ -297,3 +298,9 @@ def test_settings_that_are_wrong_end_start_before_anything_runs(
         "- The environment variable MCAI_LOG",
     ]
     assert served == []
+
+
+def test_limits_that_local_orders_cannot_keep_are_named():
+    limits = {"MCAI_JOB_TIMEOUT_SECONDS": "1", "MCAI_MAX_JOBS": "1", "MCAI_SHUTDOWN_GRACE_SECONDS": "1"}
+
+    assert _ignored_limits(Settings.load(limits).job) == ["MCAI_JOB_TIMEOUT_SECONDS", "MCAI_MAX_JOBS"]

@@ -23,6 +23,7 @@ from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_resul
 
 __all__ = ["Lifecycle", "LifecycleOptions"]
 
+#: The wording of both is the reference's, which StepFlow's users know.
 BUSY_MESSAGE = "Cannot initialize this job, an another job is already in progress."
 EXPIRED_MESSAGE = "Job TTL has been reached."
 

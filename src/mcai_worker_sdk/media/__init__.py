@@ -6,7 +6,7 @@ What this package exports can be imported without PyAV and numpy; reading media 
 
 from __future__ import annotations
 
-from mcai_worker_sdk.media.data import DataPacket
+from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.descriptors import (
     AudioStreamDescriptor,
     DataStreamDescriptor,
@@ -18,6 +18,7 @@ from mcai_worker_sdk.media.frame import Frame
 
 __all__ = [
     "AudioStreamDescriptor",
+    "Cue",
     "DataPacket",
     "DataStreamDescriptor",
     "Filter",

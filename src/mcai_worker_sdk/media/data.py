@@ -1,10 +1,24 @@
-"""What a data stream delivers that is neither a picture, nor sound, nor a subtitle."""
+"""What a subtitle or data stream delivers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DataPacket"]
+__all__ = ["Cue", "DataPacket"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One subtitle."""
+
+    start_seconds: float
+    """When it appears."""
+    end_seconds: float | None
+    """When it disappears; ``None`` when the source does not say."""
+    text: str
+    """What is read: without tags, entities resolved, lines separated by newlines."""
+    raw: str
+    """The text as the source has it, with its tags."""
 
 
 @dataclass(frozen=True, slots=True)

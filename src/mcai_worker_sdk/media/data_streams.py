@@ -6,12 +6,12 @@ from typing import Any
 
 from mcai_worker_sdk.errors import MediaError
 from mcai_worker_sdk.media.damage import DamageReport
-from mcai_worker_sdk.media.data import DataPacket
+from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
 from mcai_worker_sdk.media.format_context import StreamDescriptor
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.results import is_xml_document
-from mcai_worker_sdk.media.subtitles import CUE_CODECS, Cue, cues_from_packet
+from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet
 
 __all__ = ["DataDecoder"]
 

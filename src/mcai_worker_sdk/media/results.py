@@ -202,8 +202,8 @@ def _plain(value: object) -> Any:
     if to_list is not None and not isinstance(value, type):
         return _plain(to_list())
     raise ResultError(
-        f"The result of process_frames holds a {type(value).__name__}; expected a dict, a list, text, a number, "
-        "a truth value, None or a numpy array. Convert it before returning it."
+        f"The result of process_frames holds a value of type {type(value).__name__}; expected a dict, a list, text, a "
+        "number, a truth value, None or a numpy array. Convert it before returning it."
     )
 
 
@@ -212,6 +212,6 @@ def _plain_key(key: object) -> str | int | float | bool | None:
     if isinstance(plain, str | int | float | None):
         return plain
     raise ResultError(
-        f"The result of process_frames has a dict with a {type(key).__name__} as key; expected text or a number. "
+        f"The result of process_frames has a dict with a key of type {type(key).__name__}; expected text or a number. "
         "Convert it before returning it."
     )

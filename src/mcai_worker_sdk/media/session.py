@@ -13,6 +13,7 @@ from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import JobError, ParameterError
 from mcai_worker_sdk.media.batches import Batches, read_batch_size
 from mcai_worker_sdk.media.damage import DamageReport
+from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.field_order import is_top_field_first
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.frame import Frame
@@ -248,9 +249,7 @@ class MediaSession:
     def _process_batch(self, stream_index: int, batch: list[Any]) -> None:
         # A data stream may carry TTML documents among other packets: each kind goes to its own method.
         if stream_index in self._data_indexes():
-            from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
-
-            for is_document, run in itertools.groupby(batch, lambda item: isinstance(item, EbuTtDocument)):
+            for is_document, run in itertools.groupby(batch, lambda item: not isinstance(item, Cue | DataPacket)):
                 method = "process_ebu_ttml_live" if is_document else "process_frames"
                 self._call_worker(getattr(self._worker, method), stream_index, list(run))
         else:

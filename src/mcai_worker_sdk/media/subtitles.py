@@ -5,25 +5,11 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument, paragraph_to_xml, parse_ebu_tt, timed_texts
 
-__all__ = ["CUE_CODECS", "Cue", "cues_from_packet", "cues_from_ttml"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """One subtitle."""
-
-    start_seconds: float
-    """When it appears."""
-    end_seconds: float | None
-    """When it disappears; ``None`` when the source does not say."""
-    text: str
-    """What is read: without tags, entities resolved, lines separated by newlines."""
-    raw: str
-    """The text as the source has it, with its tags."""
+__all__ = ["CUE_CODECS", "cues_from_packet", "cues_from_ttml"]
 
 
 def cues_from_packet(

@@ -227,7 +227,7 @@ def parse_order(body: bytes) -> Order:
     try:
         content = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise ProtocolError(f"The order is not JSON: {error}.") from None
+        raise ProtocolError(f"The order is not JSON: {error}; expected one JSON object.") from None
     if not isinstance(content, dict):
         # The value itself could be a secret on its own: only its kind is named.
         raise ProtocolError(f"The order is a JSON {_JSON_KINDS[type(content)]}; expected one JSON object.")

@@ -1,8 +1,8 @@
 """
 Responses: what a worker publishes, and where.
 
-Source: ``docs/reference/protocol.md``, and the recordings in ``tests/contract/recordings``. A response is a frozen value;
-:func:`dump` makes its bytes. Times are UTC, durations are seconds.
+Source: ``docs/reference/protocol.md``, and the recordings in ``tests/contract/recordings``. A response is a frozen
+value; :func:`dump` makes its bytes. Times are UTC, durations are seconds.
 """
 
 from __future__ import annotations

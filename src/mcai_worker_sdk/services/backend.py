@@ -60,18 +60,6 @@ class BackendClient:
         self._timeout_seconds = timeout_seconds
         self._connection: StepFlowConnection | None = None
 
-    async def open_session(self) -> None:
-        """
-        Log in, unless logged in already. Optional: every other method does it when needed.
-
-        Raises:
-            BackendError: The backend cannot be reached or refuses the login.
-        """
-        try:
-            await self._connected().open()
-        except HttpError as fault:
-            raise self._error("POST /sessions", fault.reason) from None
-
     async def step_flow_version(self) -> str:
         """
         The version of StepFlow behind the backend, such as ``1.8.2``.

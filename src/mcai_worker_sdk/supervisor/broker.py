@@ -23,7 +23,7 @@ from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
-from mcai_worker_sdk.protocol.responses import WorkerAnnouncement, failed_result
+from mcai_worker_sdk.protocol.responses import failed_result
 from mcai_worker_sdk.services.backend import BackendClient
 from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
@@ -163,11 +163,8 @@ class BrokerSupervisor:
             case _:
                 await self._dispatcher.handle(event)
 
-    async def _announce(self, name: str) -> None:
-        await self._exchange.publish(WorkerAnnouncement(name, self._identity))
-
     async def _announce_discovery(self) -> None:
-        await self._announce("worker_discovery")
+        await self._dispatcher.announce("worker_discovery")
 
     def _start_check(self, job_id: int, paths: Sequence[str]) -> None:
         if self._check is not None:
@@ -288,7 +285,7 @@ class BrokerSupervisor:
         if not self._opened:
             return
         with contextlib.suppress(TimeoutError, ExchangeError):
-            await asyncio.wait_for(self._announce("worker_terminated"), FAREWELL_SECONDS)
+            await asyncio.wait_for(self._dispatcher.announce("worker_terminated"), FAREWELL_SECONDS)
 
 
 def _look(loop: asyncio.AbstractEventLoop, check: asyncio.Future[list[str]], paths: Sequence[str]) -> None:

@@ -90,6 +90,7 @@ class Dispatcher:
         check_requirements: Begins to look for a job's paths; ``RequirementsChecked`` follows.
         drain: Called when the worker ends as soon as its job has.
         terminate: Called with the exit code when the worker must end.
+        on_result: Called with each terminal message before it is published.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ from mcai_worker_sdk.protocol.delivery import Settlement
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
 from mcai_worker_sdk.services.system_info import SystemSampler
+from mcai_worker_sdk.settings import JobSettings
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, SystemInformation, missing_paths
 from mcai_worker_sdk.supervisor.identity import utc_now
 from mcai_worker_sdk.supervisor.presentation import OrderPresentation, make_presentation
@@ -44,12 +45,26 @@ def run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     Returns:
         The exit code: 0 when every order was read, run and ended without error.
     """
+    if ignored := _ignored_limits(setup.settings.job):
+        _logger.warning("Local orders run in this process, each to its end: %s has no effect.", ", ".join(ignored))
     sampler = SystemSampler()
     sampler.sample()
     # A reader of JSON lines wants nothing between them.
     presentation = make_presentation(wanted=not setup.settings.log.only_json)
     succeeded = LocalSupervisor(setup, identity, sampler, presentation).run(setup.settings.source_orders)
     return 0 if succeeded else 1
+
+
+def _ignored_limits(job: JobSettings) -> list[str]:
+    """The variables that are set and need a second process, or a broker that keeps what is left."""
+    limits = {
+        "MCAI_JOB_TIMEOUT_SECONDS": job.timeout_seconds,
+        "MCAI_STOP_GRACE_SECONDS": job.stop_grace_seconds,
+        "MCAI_MAX_JOBS": job.max_jobs,
+        "MCAI_MAX_JOBS_PER_PROCESS": job.max_jobs_per_process,
+        "MCAI_MAX_RSS_MB_PER_PROCESS": job.max_rss_mb_per_process,
+    }
+    return [variable for variable, limit in limits.items() if limit is not None]
 
 
 class _NoBlackList:
@@ -138,10 +153,10 @@ class LocalSupervisor:
         try:
             delivery = read_source_order(path)
             order = parse_order(delivery.body)
-        except (ExchangeError, ProtocolError) as error:
-            message = f"Source order {str(path)!r}: {error}"
-            _logger.error("%s", message)
-            return message
+        except ExchangeError as error:
+            return self._unread(str(error))
+        except ProtocolError as error:
+            return self._unread(f"Source order {str(path)!r}: {error}")
         # In this order: an interruption finds the job, or is found here.
         self._job_id = getattr(order, "job_id", None)
         if self._interrupted:
@@ -149,12 +164,14 @@ class LocalSupervisor:
         self._take(ev.OrderReceived(delivery, order))
         self._job_id = None
         if self._exchange.settled[-1] != (delivery, Settlement.ACK):
-            message = (
+            return self._unread(
                 f"Source order {str(path)!r} was not run: another job is initialised, or the worker was told to end."
             )
-            _logger.error("%s", message)
-            return message
         return None
+
+    def _unread(self, message: str) -> str:
+        _logger.error("%s", message)
+        return message
 
     def _take(self, event: ev.Event) -> None:
         if isinstance(event, ev.HostFailed):

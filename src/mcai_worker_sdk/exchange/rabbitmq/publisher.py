@@ -1,5 +1,5 @@
 """
-The outbox: what has to be published, in order, until the broker has it.
+What has to be published, in order, until the broker has it.
 
 It outlives connections. What was sent and not confirmed when a channel ended is sent again on the next one, in its
 order. A progression waits here as one slot per job: a newer one replaces it as long as it is unsent.

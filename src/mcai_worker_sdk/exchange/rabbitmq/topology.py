@@ -1,9 +1,9 @@
 """
 Exchanges, queues and bindings of a worker, as data, and the order they are declared in.
 
-Source: ``docs/reference/protocol.md``, "Exchanges and queues". A queue that exists with other arguments is refused by the
-broker (406), and workers of the reference, StepFlow and we declare the same ones: every argument here is part of the
-protocol.
+Source: ``docs/reference/protocol.md``, "Exchanges and queues". A queue that exists with other arguments is refused by
+the broker (406), and workers of the reference, StepFlow and we declare the same ones: every argument here is part of
+the protocol.
 """
 
 from __future__ import annotations

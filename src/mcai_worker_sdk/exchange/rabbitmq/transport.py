@@ -17,7 +17,7 @@ from pika.adapters.asyncio_connection import _AsyncioIOServicesAdapter  # type: 
 
 __all__ = ["LoopServices"]
 
-#: The outbox bounds what is under way; a transport that paused its protocol would have nobody to tell.
+#: The publisher bounds what is under way; a transport that paused its protocol would have nobody to tell.
 UNBOUNDED_BYTES = 1 << 40
 
 

@@ -54,7 +54,6 @@ class Option:
     LINGER = 7
     UDP_RCVBUF = 9
     SNDTIMEO = 13
-    RCVTIMEO = 14
     TSBPDMODE = 22
     LATENCY = 23
     PASSPHRASE = 26

@@ -25,8 +25,6 @@ class SrtReader:
         self._has_ended = False
         #: Why reading failed. FFmpeg may take a failed read for the end of its input: look here after opening.
         self.failure: MediaError | None = None
-        #: Bytes delivered by the peer so far.
-        self.byte_count = 0
 
     def peek(self) -> bytes:
         """
@@ -63,5 +61,4 @@ class SrtReader:
         if not message:
             self._has_ended = True
             return b""
-        self.byte_count += len(message)
         return message
