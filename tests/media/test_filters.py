@@ -6,13 +6,18 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaFilterError
 from mcai_worker_sdk.media import AudioStreamDescriptor, DataStreamDescriptor, Filter, VideoStreamDescriptor
+from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, filters, make_session, run_job
 
 
 @pytest.mark.parametrize(
     ("kind", "chain", "text"),
     [
-        ("VIDEO", [("nosuch", {})], r"Filter 'nosuch' of stream 0 is unknown; expected a filter of FFmpeg"),
+        (
+            "VIDEO",
+            [("nosuch", {})],
+            r"Filter 'nosuch' of stream 0 is unknown; expected a filter of the FFmpeg that PyAV",
+        ),
         ("VIDEO", [("scale", {"w": 10, "wid": 3})], r"Option 'wid' of filter 'scale' of stream 0 is unknown"),
         (
             "VIDEO",
@@ -132,3 +137,58 @@ def test_a_filter_that_never_ends_can_be_stopped(media_files, tmp_path):
     session.run()
     session.close()
     assert len(worker.calls) == 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "chain", "graph"),
+    [
+        ("VIDEO", [("trim", {"end": 1}), ("scale", {"w": 10, "h": 10})], "trim=end=1,scale=10:10"),
+        ("VIDEO", [("trim", {"end": 1}), ("fps", {"fps": 50})], "trim=end=1,fps=50"),
+        ("VIDEO", [("trim", {"end": 1}), ("reverse", {})], "trim=end=1,reverse"),
+        ("VIDEO", [("fps", {"fps": 10}), ("trim", {"end_frame": 5})], "fps=10,trim=end_frame=5"),
+        ("AUDIO", [("atrim", {"end": 1}), ("aresample", {"sample_rate": 16000})], "atrim=end=1,aresample=16000"),
+        ("AUDIO", [("atrim", {"end": 1}), ("asetnsamples", {"n": 1000})], "atrim=end=1,asetnsamples=1000"),
+    ],
+)
+def test_what_follows_a_filter_that_ends_the_stream_gives_all_it_gives_in_ffmpeg(
+    media_files, tmp_path, kind, chain, graph
+):
+    source = media_files("h264_bframes.mp4")
+    is_video = kind == "VIDEO"
+    worker = NotingWorker(kind, filters(*chain), note=lambda frame: 1 if is_video else frame.nb_samples)
+    run_job(worker, source, tmp_path, batch_size=7)
+
+    option, stream = ("-vf", "0:v:0") if is_video else ("-af", "0:a:0")
+    lines = ffmpeg("-i", str(source), "-map", stream, option, graph, "-f", "framecrc", "-").decode().splitlines()
+    rows = [line.split(",") for line in lines if not line.startswith("#")]
+    (counted,) = worker.frames.values()
+    assert sum(counted) == (len(rows) if is_video else sum(int(row[3]) for row in rows))
+    assert worker.endings == 1
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [("crop", {"w": 64, "h": 64, "x": 250, "y": 110}), ("scale", {"w": "iw", "h": "ih"})],
+        [("vflip", {}), ("scale", {"w": "iw", "h": "ih"})],
+        [("untile", {"layout": "2x2"})],
+        [("format", {"pix_fmts": "yuv444p"}), ("vectorscope", {})],
+    ],
+    ids=lambda chain: "+".join(name for name, _ in chain),
+)
+def test_a_picture_that_is_a_window_into_a_larger_one_has_memory_of_its_own(media_files, tmp_path, chain):
+    worker = NotingWorker("VIDEO", filters(*chain))
+    run_job(worker, media_files("h264_bframes.mp4"), tmp_path)
+
+    for frame in worker.frames[0]:
+        (plane, *_), av_plane = frame.data, frame.av_frame.planes[0]
+        assert av_plane.line_size in range(frame.width, frame.width + 64)
+        assert len(plane) == av_plane.line_size * frame.height
+
+
+def test_a_filter_that_fails_while_it_runs_is_named(media_files, tmp_path):
+    chain = filters(("scale", {"w": "if(gt(n,9),1e9,100)", "h": "100", "eval": "frame"}))
+    worker = NotingWorker("VIDEO", chain)
+    with pytest.raises(MediaFilterError, match=r"The filters of stream 0 are .*scale.*; expected them to take every"):
+        run_job(worker, media_files("h264_bframes.mp4"), tmp_path)
+    assert worker.endings == 1

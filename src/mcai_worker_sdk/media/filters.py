@@ -19,9 +19,7 @@ __all__ = ["FilterChain"]
 
 #: Filters whose pictures are a window into a larger one, or lie bottom-up. Without a copy behind them the plane of such
 #: a picture, line size times height, would reach beyond the memory it lies in.
-_WINDOW_FILTERS = frozenset({"crop", "field", "separatefields", "vflip"})
-#: Filters that always draw a new picture.
-_COPYING_FILTERS = frozenset({"copy", "scale"})
+_WINDOW_FILTERS = frozenset({"crop", "field", "separatefields", "untile", "vectorscope", "vflip"})
 
 #: Filtered frames are passed on when there are this many, or when they hold this many bytes.
 _OUT_FRAMES = 64
@@ -59,26 +57,43 @@ class FilterChain:
         self._source: Any = None
         self._sink: Any = None
         self._input_key: tuple[Any, ...] | None = None
+        self._has_ended = False
+        """True once a filter (``trim``, ...) wants no further frame."""
         declared = _declared_key(stream)
         if declared is not None:
             self._configure(declared)
 
     def process(self, frames: Sequence[Any]) -> Iterator[list[Any]]:
-        """Pass frames through the chain; yield those that come out, some at a time."""
+        """
+        Pass frames through the chain; yield those that come out, some at a time.
+
+        Raises:
+            MediaFilterError: A filter failed.
+        """
         for frame in frames:
+            if self._has_ended:
+                return
             if self.is_video or self._graph is None:
                 yield from self._adapt(frame)
             try:
                 self._source.push(frame)
             except av.error.ArgumentError:
                 yield from self._adapt(frame)
-                self._source.push(frame)
+                self._push(frame)
+            except av.error.FFmpegError as error:
+                self._note_end(error)
         yield from self._pull()
 
     def flush(self) -> Iterator[list[Any]]:
-        """Say that no further frame comes; yield what the filters held back, some at a time."""
+        """
+        Say that no further frame comes; yield what the filters held back, some at a time.
+
+        Raises:
+            MediaFilterError: A filter failed.
+        """
         if self._graph is not None:
-            self._source.push(None)
+            if not self._has_ended:
+                self._push(None)
             yield from self._pull()
             self._graph = None
 
@@ -93,6 +108,18 @@ class FilterChain:
             yield from self.flush()
             self._configure(key)
 
+    def _push(self, frame: Any) -> None:
+        try:
+            self._source.push(frame)
+        except av.error.FFmpegError as error:
+            self._note_end(error)
+
+    def _note_end(self, error: av.error.FFmpegError) -> None:
+        """A chain that is at its end, as behind ``trim``, takes no frame any more; any other refusal is a failure."""
+        if not isinstance(error, av.error.EOFError):
+            raise self._run_error(error) from error
+        self._has_ended = True
+
     def _pull(self) -> Iterator[list[Any]]:
         # Not all at once: some filters give thousands of pictures for one, and "loop" never ends.
         pull = self._sink.pull
@@ -106,6 +133,8 @@ class FilterChain:
         except (av.error.BlockingIOError, av.error.EOFError):
             if out:
                 yield out
+        except av.error.FFmpegError as error:
+            raise self._run_error(error) from error
 
     def _configure(self, key: tuple[Any, ...]) -> None:
         graph, source, sink = self._build(key, self._filters)
@@ -162,13 +191,19 @@ class FilterChain:
             AvFilter(item.name)
         except ValueError as error:
             raise MediaFilterError(
-                f"Filter {item.name!r} of stream {self._stream_index} is unknown; expected a filter of FFmpeg. "
-                "Correct its name in init_process (ffmpeg -filters lists them all)."
+                f"Filter {item.name!r} of stream {self._stream_index} is unknown; expected a filter of the FFmpeg that "
+                "PyAV brings. Correct its name in init_process (av.filter.filters_available lists them all)."
             ) from error
         try:
             return _instance(graph, item, dict(item.parameters), position)
         except (av.error.FFmpegError, ValueError, TypeError) as error:
             raise self._option_error(item, error) from error
+
+    def _run_error(self, error: av.error.FFmpegError) -> MediaFilterError:
+        return MediaFilterError(
+            f"The filters of stream {self._stream_index} are {_shown(self._filters)}; expected them to take every "
+            f"frame, but one failed ({_reason(error)}). Correct them in init_process."
+        )
 
     def _chain_error(self, key: tuple[Any, ...], error: Exception) -> MediaFilterError:
         """Find the filter the chain fails with, and its option, by setting up ever longer parts of the chain."""
@@ -256,12 +291,8 @@ def _linked(first: Any, second: Any) -> Any:
 
 
 def _needs_copy(filters: Sequence[Filter]) -> bool:
-    for item in reversed(filters):
-        if item.name in _COPYING_FILTERS:
-            return False
-        if item.name in _WINDOW_FILTERS:
-            return True
-    return False
+    # Whatever follows them: a filter with nothing to do, such as a scale to the same size, passes the window on.
+    return any(item.name in _WINDOW_FILTERS for item in filters) and filters[-1].name != "copy"
 
 
 def _declared_key(stream: Any) -> tuple[Any, ...] | None:
