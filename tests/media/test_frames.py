@@ -6,6 +6,7 @@ import gc
 import hashlib
 import threading
 
+import av
 import numpy as np
 import pytest
 
@@ -251,3 +252,11 @@ def test_format_numbers_are_those_of_ffmpeg_44():
     assert [pixel_format_number(name) for name in names] == [0, 12, 64, 66, 123, 173]
     assert pixel_format_number("ayuv") == -1
     assert [sample_format_number(name) for name in ("u8", "fltp", "s64p")] == [0, 8, 11]
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "nv12", "pal8"])
+def test_a_picture_that_fits_no_one_array_says_what_to_do(pixel_format):
+    picture = Frame(av.VideoFrame(3, 3, pixel_format), is_video=True)
+
+    with pytest.raises(ValueError, match=rf"The picture is {pixel_format} of 3x3; expected .*format=rgb24"):
+        picture.to_ndarray()

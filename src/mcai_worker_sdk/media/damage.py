@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from mcai_worker_sdk.media.attachments import is_attached_picture
+
 __all__ = ["DamageReport", "declared_end", "judge_end"]
 
 #: Formats whose header declares when each stream ends; other durations are estimated from what is there.
@@ -66,13 +68,20 @@ def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: 
 
 def declared_end(stream: Any, format_name: str) -> Fraction | None:
     """When a stream ends by its container's header, in seconds of its time stamps; ``None`` when that is not said."""
-    if not _DECLARING_FORMATS.intersection(format_name.split(",")) or not stream.time_base:
+    formats = _DECLARING_FORMATS.intersection(format_name.split(","))
+    if not formats or not stream.time_base or is_attached_picture(stream):
         return None
     tag = _DURATION_TAG.match(stream.metadata.get("DURATION", ""))
     if tag is not None:
         hours, minutes, seconds = tag.groups()
         return (int(hours) * _SECONDS_PER_MINUTE + int(minutes)) * _SECONDS_PER_MINUTE + Fraction(seconds)
-    if not stream.duration:
+    # Without the tag Matroska has only the length of the whole, which FFmpeg shows as that of each stream: it is true
+    # of the only one.
+    if not stream.duration or ("matroska" in formats and not _is_only_stream(stream)):
         return None
     end: Fraction = ((stream.start_time or 0) + stream.duration) * stream.time_base
     return end
+
+
+def _is_only_stream(stream: Any) -> bool:
+    return sum(not is_attached_picture(other) for other in stream.container.streams) == 1

@@ -225,14 +225,20 @@ class Frame:
             Audio: (channels, samples); a read-only view, or a copy for a planar format of several channels.
 
         Raises:
-            ValueError: numpy cannot express the pixel format.
+            ValueError: The pixel format, or this one with an odd width or height, fits no one array.
         """
         if not self._is_video:
             return audio_array(self._av_frame)
         layouts = plane_layouts(self._av_frame.format)
         if layouts is not None and len(layouts) == 1:
             return plane_array(self._av_frame.planes[0], self.data[0], layouts[0])
-        array: np.ndarray[Any, Any] = self._av_frame.to_ndarray()
+        try:
+            array: np.ndarray[Any, Any] = self._av_frame.to_ndarray()
+        except (AssertionError, ValueError) as error:
+            raise self._no_array() from error
+        if isinstance(array, tuple):
+            # A palette and indexes into it.
+            raise self._no_array()
         return array
 
     def to_image(self) -> Any:
@@ -276,6 +282,12 @@ class Frame:
             return f"<Frame video {self.width}x{self.height} {self.format_name} pts={self.pts}>"
         return (
             f"<Frame audio {self.nb_samples}x{self.channels} {self.format_name} {self.sample_rate} Hz pts={self.pts}>"
+        )
+
+    def _no_array(self) -> ValueError:
+        return ValueError(
+            f"The picture is {self.format_name} of {self.width}x{self.height}; expected a format and a size that fit "
+            "one array. Use planes, or add the filter format=rgb24 (or gray) to the stream's descriptor."
         )
 
     def _packet_facts(self) -> tuple[int, int]:

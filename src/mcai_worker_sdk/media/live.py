@@ -17,7 +17,7 @@ from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.live_documents import document_context, received_documents
 from mcai_worker_sdk.media.probe import probe
-from mcai_worker_sdk.media.results import encode_result, is_xml_document
+from mcai_worker_sdk.media.results import encode_result
 from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, open_connection, parse_srt_url
 from mcai_worker_sdk.media.urls import is_srt_url, shown_url
@@ -103,10 +103,7 @@ class LiveResultWriter:
             MediaDestinationError: It is too large for one message, or the peer is gone.
             MediaTimeoutError: The peer takes nothing any more.
         """
-        if is_xml_document(result):
-            message = result if isinstance(result, bytes) else str(result).encode()
-        else:
-            message = encode_result(result)
+        message = encode_result(result)
         try:
             self._connection.send(message)
         except MediaTimeoutError:

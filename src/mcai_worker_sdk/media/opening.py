@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from mcai_worker_sdk.channel import McaiChannel
+from mcai_worker_sdk.errors import MediaDestinationError
 from mcai_worker_sdk.media.results import FileResultWriter, ResultWriter
 from mcai_worker_sdk.media.source import MediaSource, open_file_source
 from mcai_worker_sdk.media.text_source import open_document_source
-from mcai_worker_sdk.media.urls import is_live_url, is_srt_url
+from mcai_worker_sdk.media.urls import is_live_url, is_network_url, is_srt_url, local_path
 
 __all__ = ["open_destination", "open_source"]
 
@@ -20,22 +22,33 @@ _T = TypeVar("_T")
 STOP_CHECK_SECONDS = 0.1
 
 
-def open_destination(address: str, channel: McaiChannel) -> ResultWriter | None:
+def open_destination(address: str, source: str, channel: McaiChannel) -> ResultWriter | None:
     """
     Open where results go: a file, or who takes them over SRT.
+
+    Args:
+        address: The destination.
+        source: What the job reads.
+        channel: The job's channel.
 
     Returns:
         The writer; ``None`` when the job was stopped while waiting for the peer.
 
     Raises:
-        MediaDestinationError: It cannot be written to.
+        MediaDestinationError: It cannot be written to, or is the source.
         MediaTimeoutError: Nobody is there to take the results.
     """
     if is_srt_url(address):
         from mcai_worker_sdk.media.live import open_live_destination
 
         return open_live_destination(address, channel=channel)
-    return FileResultWriter(address)
+    if _are_same_file(address, source):
+        raise MediaDestinationError(
+            f"The destination {address!r} is the source itself; expected another file for the results. "
+            "Correct destination_path in the order."
+        )
+    # A named pipe that nobody reads holds its opening up.
+    return _Opening[ResultWriter](lambda: FileResultWriter(address), lambda writer: writer.discard()).wait(channel)
 
 
 def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSource | None:
@@ -54,20 +67,42 @@ def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSou
     if is_live_url(url):
         from mcai_worker_sdk.media.live import open_live_source
 
-        opening = _Opening(lambda: open_live_source(url, channel=channel, hwaccel=hwaccel))
+        opening = _Opening(lambda: open_live_source(url, channel=channel, hwaccel=hwaccel), _close)
     else:
-        opening = _Opening(lambda: open_document_source(url) or open_file_source(url, hwaccel=hwaccel))
+        opening = _Opening(lambda: open_document_source(url) or open_file_source(url, hwaccel=hwaccel), _close)
     return opening.wait(channel)
 
 
-class _Opening(Generic[_T]):
-    """A call in a thread of its own, which can be left behind."""
+def _close(source: MediaSource | None) -> None:
+    if source is not None:
+        source.close()
 
-    def __init__(self, call: Callable[[], _T]) -> None:
+
+def _are_same_file(destination: str, source: str) -> bool:
+    if is_network_url(source):
+        return False
+    try:
+        return Path(local_path(destination)).samefile(local_path(source))
+    except (OSError, ValueError):
+        # One of them is not there; who opens it says so.
+        return False
+
+
+class _Opening(Generic[_T]):
+    """
+    A call in a thread of its own, which can be left behind.
+
+    Args:
+        call: Opens something.
+        release: Gives back what was opened when nobody waits for it any more.
+    """
+
+    def __init__(self, call: Callable[[], _T], release: Callable[[_T], None]) -> None:
         self._call = call
+        self._release = release
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._source: _T | None = None
+        self._opened: _T | None = None
         self._failure: BaseException | None = None
         self._is_abandoned = False
         threading.Thread(target=self._run, name="media-opening", daemon=True).start()
@@ -81,19 +116,17 @@ class _Opening(Generic[_T]):
                     return None
         if self._failure is not None:
             raise self._failure
-        return self._source
+        return self._opened
 
     def _run(self) -> None:
-        source: _T | None = None
         try:
-            source = self._call()
+            opened = self._call()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
             self._failure = error
-        with self._lock:
-            if self._is_abandoned:
-                close = getattr(source, "close", None)
-                if close is not None:
-                    close()
-            else:
-                self._source = source
-            self._done.set()
+        else:
+            with self._lock:
+                if self._is_abandoned:
+                    self._release(opened)
+                else:
+                    self._opened = opened
+        self._done.set()

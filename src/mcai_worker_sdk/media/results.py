@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -73,7 +74,7 @@ class FileResultWriter:
                     f"The result of process_frames is a {type(result).__name__}; expected an XML document, like the "
                     "results before it. Return the same kind of value from every call."
                 )
-            self._put(result if isinstance(result, bytes) else str(result).encode())
+            self._put(encode_result(result))
             self._put(b"\n")
         else:
             self._put(b'{"frames":[' if self._count == 0 else b",")
@@ -167,26 +168,50 @@ def is_xml_document(result: object) -> bool:
 
 def encode_result(result: object) -> bytes:
     """
-    One result as JSON in UTF-8.
+    One result in UTF-8: an XML document as it is, anything else as JSON.
 
     numpy's numbers and arrays (anything with ``tolist``) become numbers and lists; ``nan`` and infinities, which JSON
     does not have, become ``null``.
 
     Raises:
-        ResultError: The result holds a value JSON cannot express.
+        ResultError: The result holds a value JSON cannot express, or is XML that is no text.
     """
+    if is_xml_document(result):
+        return _encode_xml(result)
     try:
-        text = json.dumps(result, default=_plain_value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError):
-        text = json.dumps(_plain(result), ensure_ascii=False, separators=(",", ":"))
+        try:
+            text = json.dumps(result, default=_plain_value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        except (TypeError, ValueError):
+            text = json.dumps(_plain(result), ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise ResultError(
+            "The result of process_frames is nested too deep, or holds itself; expected a value JSON can express. "
+            "Return a flatter one."
+        ) from None
     return text.encode("utf-8", errors="backslashreplace")
+
+
+def _encode_xml(document: object) -> bytes:
+    if isinstance(document, bytes):
+        return document
+    try:
+        return str(document).encode()
+    except UnicodeEncodeError as error:
+        raise ResultError(
+            f"The XML document that process_frames returned has no UTF-8 form: {error.reason} at character "
+            f"{error.start}; expected text without lone surrogates. Replace them before returning it."
+        ) from None
 
 
 def _plain_value(value: object) -> object:
     to_list = getattr(value, "tolist", None)
     if to_list is None or isinstance(value, type):
         raise TypeError
-    return to_list()
+    plain = to_list()
+    if type(plain) is type(value):
+        # numpy has no plain form of its long double.
+        raise TypeError
+    return plain
 
 
 def _plain(value: object) -> Any:
@@ -200,7 +225,11 @@ def _plain(value: object) -> Any:
         return [_plain(item) for item in value]
     to_list = getattr(value, "tolist", None)
     if to_list is not None and not isinstance(value, type):
-        return _plain(to_list())
+        plain = to_list()
+        if type(plain) is not type(value):
+            return _plain(plain)
+        if isinstance(plain, Real):
+            return _plain(float(plain))
     raise ResultError(
         f"The result of process_frames holds a value of type {type(value).__name__}; expected a dict, a list, text, a "
         "number, a truth value, None or a numpy array. Convert it before returning it."

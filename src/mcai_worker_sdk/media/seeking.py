@@ -6,9 +6,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import av
 import av.error
 from av.container import InputContainer
 
+from mcai_worker_sdk.errors import MediaSourceError
+from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.ranges import TimeRange
 
@@ -34,6 +37,9 @@ def seek_to_range(
 
     Returns:
         True when the container was moved; the streams' packets are then not counted from their beginning.
+
+    Raises:
+        MediaSourceError: The seek failed, and the container does not find back.
     """
     target = (time_range.start_seconds or 0.0) - _RUN_UP_SECONDS
     distance = target - (context.start_time or 0.0)
@@ -43,10 +49,25 @@ def seek_to_range(
         or distance * context.bit_rate / _BITS_PER_BYTE < _WORTH_BYTES
     ):
         return False
-    leader = next((stream for stream in streams if stream.type == "video"), streams[0])
+    in_course = [stream for stream in streams if not is_attached_picture(stream)]
+    if not in_course:
+        return False
+    leader = next((stream for stream in in_course if stream.type == "video"), in_course[0])
     try:
         container.seek(int(target / leader.time_base), stream=leader)
     except (av.error.FFmpegError, OSError) as error:
         _LOGGER.info("The source cannot be sought (%s); it is read from its beginning", error)
+        _return_to_beginning(container, context)
         return False
     return True
+
+
+def _return_to_beginning(container: InputContainer, context: FormatContext) -> None:
+    """A seek that failed may have moved all the same, to the very end for one."""
+    try:
+        container.seek(int((context.start_time or 0.0) * av.time_base))
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaSourceError(
+            f"The source cannot be sought to its range nor back ({error}); expected an index that leads there. "
+            "Make the file anew (ffmpeg -i FILE -c copy), or leave out sdk_start_index."
+        ) from error

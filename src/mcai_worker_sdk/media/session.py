@@ -124,7 +124,7 @@ class MediaSession:
         self._destination = self._text("destination_path")
         time_range = TimeRange.from_values(self._values)
         self._batches = Batches(read_batch_size(self._values, self._parameters))
-        self._writer = open_destination(self._destination, self._channel)
+        self._writer = open_destination(self._destination, source_path, self._channel)
         if self._writer is None:
             return
         self._source = open_source(source_path, self._options.hwaccel, self._channel)

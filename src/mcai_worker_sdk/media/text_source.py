@@ -27,6 +27,9 @@ def open_document_source(url: str) -> MediaSource | None:
     if is_network_url(url):
         return None
     path = Path(local_path(url))
+    if not path.is_file():
+        # A pipe can be read once only, and that is FFmpeg's.
+        return None
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
