@@ -3,7 +3,8 @@ Directives that write tables from the code, so that documentation and code canno
 
 ``environment-tables`` prints every environment variable and makes it a target of the ``envvar`` role;
 ``settlement-table`` prints how each delivery is settled; ``error-tree`` prints the tree of the errors;
-``lifecycle-table`` prints what the lifecycle's events, or its effects, mean.
+``lifecycle-table`` prints what the lifecycle's events, or its effects, mean; ``metrics-table`` prints what ``/metrics``
+shows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import textwrap
 from collections.abc import Sequence
 
 from docutils import nodes
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from sphinx.application import Sphinx
 from sphinx.domains.std import StandardDomain
 from sphinx.util.docutils import SphinxDirective
@@ -22,6 +25,7 @@ from mcai_worker_sdk import errors
 from mcai_worker_sdk.lifecycle import effects, events
 from mcai_worker_sdk.lifecycle.settlement import SETTLEMENT_TABLE
 from mcai_worker_sdk.settings import EnvironmentVariable, environment_tables
+from mcai_worker_sdk.supervisor.metrics import WorkerFigures, WorkerState, render_metrics
 
 Cell = list[nodes.Node]
 
@@ -113,10 +117,41 @@ class LifecycleTable(SphinxDirective):
         return self.parse_text_to_nodes((inspect.getdoc(kind) or "").replace("``", "`"))
 
 
+class MetricsTable(SphinxDirective):
+    """Every metric, read from the text of a worker that has done nothing yet."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the table."""
+        identity = dict.fromkeys(("name", "version", "instance_id", "queue_name"), "")
+        state = WorkerState(in_flight=False, connected=True, resident_memory_bytes={"supervisor": 0, "job": 0})
+        families = text_string_to_metric_families(render_metrics(WorkerFigures(identity), state).decode())
+        rows = [
+            [self._names(family), text(family.type), self._labels(family), text(family.documentation)]
+            for family in families
+        ]
+        return [table(["Name", "Type", "Labels and their values", "Meaning"], rows, [36, 12, 32, 20])]
+
+    def _names(self, family: Metric) -> Cell:
+        return [cell for name in dict.fromkeys(sample.name for sample in family.samples) for cell in code(name)]
+
+    def _labels(self, family: Metric) -> Cell:
+        """One label a line; the values where the worker does not choose them."""
+        values: dict[str, list[str]] = {}
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                values.setdefault(label, []).append(value)
+        lines: Cell = []
+        for label, found in values.items():
+            shown = f": {', '.join(found)}" if any(found) else ""
+            lines.append(nodes.paragraph("", "", nodes.literal("", label), nodes.Text(shown)))
+        return lines
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Make the directives known."""
     app.add_directive("environment-tables", EnvironmentTables)
     app.add_directive("settlement-table", SettlementTable)
     app.add_directive("error-tree", ErrorTree)
     app.add_directive("lifecycle-table", LifecycleTable)
+    app.add_directive("metrics-table", MetricsTable)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,6 +15,20 @@ def read_project(path: str) -> dict[str, Any]:
     return tomllib.loads((ROOT / path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
+def install_commands() -> list[tuple[str, str]]:
+    """Each line of a page that installs the SDK, with the page."""
+    pages = [
+        *ROOT.glob("*.md"),
+        *(page for part in ("docs", "examples", "packaging") for page in (ROOT / part).rglob("*.md")),
+    ]
+    return [
+        (page.relative_to(ROOT).as_posix(), line)
+        for page in pages
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if "pip install" in line and "mcai-worker-sdk" in line
+    ]
+
+
 def test_the_media_distribution_is_the_same_version_with_the_media_extra():
     project, media = read_project("."), read_project("packaging/media")
 
@@ -47,3 +61,29 @@ def test_every_dependency_says_the_oldest_version_it_works_with():
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
 
     assert [line for line in [*project["dependencies"], *extras] if ">=" not in line] == []
+
+
+def test_every_install_command_asks_for_this_major_version():
+    major = read_project(".")["version"].partition(".")[0]
+    commands = install_commands()
+
+    assert {"README.md", "docs/tutorial.md", "packaging/media/README.md"} <= {page for page, _ in commands}
+    assert [
+        (page, line)
+        for page, line in commands
+        for requirement in re.findall(r"mcai-worker-sdk[^\s\"`]*", line.partition("pip install")[2])
+        if Requirement(requirement).specifier != f">={major}"
+    ] == []
+
+
+def test_the_worker_that_is_deployed_is_the_one_of_the_tutorial():
+    page = (ROOT / "docs" / "howto" / "deploy.md").read_text(encoding="utf-8")
+    long_form = tomllib.loads(page.split("```toml\n", 1)[1].split("```", 1)[0])
+    (package,) = long_form["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    short_form = read_project("examples/minimal")
+
+    assert {key: long_form["project"][key] for key in short_form} == short_form
+    assert long_form["project"]["requires-python"] == read_project(".")["requires-python"]
+    assert (ROOT / "examples" / "minimal" / package / "worker.py").is_file()
+    assert f"COPY {package} ./{package}" in page
+    assert f'CMD ["python", "-m", "{package}.worker"]' in page
