@@ -134,6 +134,10 @@ class McaiChannel:
     def _request_stop(self) -> None:
         self._stop_requested.set()
 
+    def _begin_as_copy(self) -> None:
+        """In a process that user code forked: the thread that may have held the lock is not here."""
+        self._lock = threading.RLock()
+
     def _close(self) -> None:
         with self._lock:
             self._closed = True

@@ -264,13 +264,14 @@ class RelayHandler(_OwnHandler):
         """
         super().__init__()
         self._send = send
-        self._is_sending = False
+        # Of each thread: a process that user code forks has only the one that forked, whatever others were doing.
+        self._sending = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record. One that ``send`` itself logs is left out: it would come back here without end."""
-        if self._is_sending:
+        if getattr(self._sending, "is_on", False):
             return
-        self._is_sending = True
+        self._sending.is_on = True
         try:
             self._send(
                 {
@@ -285,7 +286,7 @@ class RelayHandler(_OwnHandler):
         except Exception:  # noqa: BLE001 - a log call must never fail user code
             self.handleError(record)
         finally:
-            self._is_sending = False
+            self._sending.is_on = False
 
 
 class _TextFormatter(logging.Formatter):

@@ -218,6 +218,8 @@ def test_a_progression_that_the_socket_took_in_part_is_finished_by_what_follows(
     class Stingy:
         """Takes ten bytes, then nothing without waiting."""
 
+        def settimeout(self, seconds: float | None) -> None: ...
+
         def send(self, data: bytes, _flags: int) -> int:
             if sent:
                 raise BlockingIOError
@@ -241,6 +243,8 @@ def test_a_signal_handler_that_reports_while_its_thread_sends_does_not_hang():
     sent: list[bytes] = []
 
     class Interrupted:
+        def settimeout(self, seconds: float | None) -> None: ...
+
         def send(self, data: bytes, _flags: int) -> int:
             sent.append(data)
             if len(sent) == 1:

@@ -98,14 +98,18 @@ def test_a_thread_runs_jobs_and_hears_stops():
     assert second.state is JobState.STOPPED
 
 
-def test_a_thread_that_should_be_killed_is_told_to_stop(caplog: pytest.LogCaptureFixture):
+def test_a_thread_that_should_be_killed_is_told_to_stop_and_reported_as_what_it_was_killed_for(
+    caplog: pytest.LogCaptureFixture,
+):
     async def scene(driver: HostDriver) -> None:
         driver.host.run(1, code("while not ch._stop_requested.wait(30): pass\nch.is_stopped()"))
         await driver.ended()
 
     (result,) = drive(thread_host(CodeWorker(), job_timeout_seconds=0.1), scene).results
 
-    assert result.state is JobState.STOPPED
+    assert result.state is JobState.ERROR
+    assert "MCAI_JOB_TIMEOUT_SECONDS (0.1 s)" in (result.message or "")
+    assert result.execution_duration_seconds > 0
     assert "MCAI_ISOLATION=thread cannot: it is told to stop." in caplog.text
 
 

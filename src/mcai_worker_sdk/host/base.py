@@ -83,6 +83,9 @@ class Host(Protocol):
     async def close(self) -> None:
         """End it, with the job it may still run."""
 
+    def leave(self, exit_code: int) -> None:
+        """After :meth:`close`: end this very process when user code that nothing can end still runs in it."""
+
     def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Run a job; ends in ``JobEnded``."""
 

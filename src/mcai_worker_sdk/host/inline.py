@@ -51,6 +51,9 @@ class InlineHost:
     async def close(self) -> None:
         """Nothing to end."""
 
+    def leave(self, exit_code: int) -> None:
+        """Nothing of a job is left."""
+
     def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
         """Run a job; ends in ``JobEnded``."""
         self._wall_started, self._cpu_started = time.monotonic(), time.process_time()

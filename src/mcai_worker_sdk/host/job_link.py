@@ -70,6 +70,8 @@ class JobLink:
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        # The worker's script may have set a time-out for all new sockets: the next command may take days to come.
+        sock.settimeout(None)
         self._socket = sock
         # Reentrant: a signal handler of user code may log, or report, while this thread holds it.
         self._lock = threading.RLock()

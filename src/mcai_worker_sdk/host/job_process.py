@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -14,7 +15,7 @@ from typing import Any
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.job_link import JobLink
-from mcai_worker_sdk.logs import configure_relay
+from mcai_worker_sdk.logs import configure_relay, mask_secret
 
 __all__ = ["JOB_PROCESS_NAME", "ProcessPlan", "run_in_process"]
 
@@ -57,14 +58,19 @@ def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: so
         job_link.send(link.Log(record))
 
     configure_relay(plan.log_level, relay)
+    # A fork has them from the supervisor, a spawn does not.
+    for secret in plan.setup.settings.secrets():
+        mask_secret(secret)
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
     # Here, not at the top: this process loads what only it needs while the supervisor loads the broker's libraries.
     from mcai_worker_sdk.host.serving import serve
 
     serve(plan.setup, job_link, on_orphaned=lambda: os._exit(1))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # User code may have closed it.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
 
 
 def _die_with_supervisor(supervisor_pid: int) -> None:

@@ -33,7 +33,7 @@ class JobInHand:
     wall_started: float = 0.0
     cpu_started: float = 0.0
     verdict: JobResult | None = None
-    """What the job ends in if the supervisor kills its process."""
+    """What the job ends in if the supervisor ends it from outside."""
 
 
 class LinkedHost(abc.ABC):

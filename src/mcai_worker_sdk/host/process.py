@@ -76,6 +76,9 @@ class ProcessHost(LinkedHost):
         Raises:
             HostError: The process cannot be started.
         """
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            # Set by the worker's script, or inherited: the system would throw the job process's exit status away.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         method, reason = choose_start_method()
         _logger.debug("The job process starts by %s: %s.", method, reason)
         self._start_process(method)
@@ -122,7 +125,11 @@ class ProcessHost(LinkedHost):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), patience_seconds)
             self._kill_process()
-            await self._ended.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), EXIT_SECONDS)
+
+    def leave(self, exit_code: int) -> None:
+        """Nothing of the job is left."""
 
     def resident_memory_bytes(self) -> int:
         """Memory that the job process holds, in bytes; 0 when it is gone."""
@@ -210,10 +217,15 @@ class ProcessHost(LinkedHost):
     def _kill_process(self) -> None:
         if self._process is None or self._process.pid is None:
             return
+        started = _programs_started_by(self._process.pid)
         self._kill_group(self._process.pid)
         # The group exists only once the process has made it.
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)
+        for program in started:
+            # Those in a session of their own are in no group of the job's.
+            with contextlib.suppress(psutil.Error):
+                program.kill()
 
     @staticmethod
     def _kill_group(pid: int | None) -> None:
@@ -230,7 +242,9 @@ class ProcessHost(LinkedHost):
                 os.close(self._exit_watch)
         if self._link is not None:
             self._link.close()
-        self._process.close()
+        # A handler of the worker's script for SIGCHLD may have taken the exit status: then it never counts as ended.
+        with contextlib.suppress(ValueError):
+            self._process.close()
         self._process = self._link = self._exit_watch = self._supervisor_end = self._cpu_clock = None
         self._ready = False
         if self._exit_timer is not None:
@@ -276,6 +290,13 @@ class ProcessHost(LinkedHost):
             return time.clock_gettime(self._cpu_clock)
         except OSError:
             return 0.0
+
+
+def _programs_started_by(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _process_cpu_clock(pid: int) -> int | None:

@@ -13,6 +13,7 @@ import resource
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -115,6 +116,14 @@ class Runner:
         self._early_stops: set[int] = set()
         # Reentrant: inline, a signal handler may call stop() while this thread holds it.
         self._lock = threading.RLock()
+        begin_as_copy = weakref.WeakMethod(self._begin_as_copy)
+        os.register_at_fork(after_in_child=lambda: _call_if_alive(begin_as_copy))
+
+    def _begin_as_copy(self) -> None:
+        """In a process that user code forked: the threads that may have held the locks are not here."""
+        self._lock = threading.RLock()
+        if self._job is not None:
+            self._job.channel._begin_as_copy()
 
     @property
     def current_job_id(self) -> int | None:
@@ -297,6 +306,12 @@ class Runner:
             body.close()
         except Exception:
             _logger.warning("Closing the job's media failed.", exc_info=True, extra={"job_id": job.job_id})
+
+
+def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    call = method()
+    if call is not None:
+        call()
 
 
 def _leave_if_forked(pid: int, code: object) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import psutil
 
@@ -16,7 +20,7 @@ from mcai_worker_sdk.host.linked import LinkedHost
 from mcai_worker_sdk.host.serving import serve
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.protocol.responses import JobResult
+from mcai_worker_sdk.protocol.responses import JobResult, JobState
 
 __all__ = ["ThreadHost"]
 
@@ -56,12 +60,24 @@ class ThreadHost(LinkedHost):
     def kill(self, verdict: JobResult, reason: str) -> None:
         """A thread cannot be killed: the job is told to stop, and that is all."""
         if not self._end_waiting_job(verdict) and self._job is not None:
+            self._job.verdict = verdict
             _logger.warning(
                 "The job should be killed (%s), but MCAI_ISOLATION=thread cannot: it is told to stop.",
                 reason,
                 extra={"job_id": self._job.job_id},
             )
             self._send(link.Stop(self._job.job_id))
+
+    def _job_ended(self, result: JobResult) -> None:
+        job = self._job
+        if job is not None and job.verdict is not None and result.state is JobState.STOPPED:
+            # It obeyed, but it was not told for the sake of stopping.
+            result = replace(
+                job.verdict,
+                execution_duration_seconds=result.execution_duration_seconds,
+                cpu_time_seconds=result.cpu_time_seconds,
+            )
+        super()._job_ended(result)
 
     def abandon(self) -> None:
         """The thread is a daemon: it ends with this process."""
@@ -72,6 +88,21 @@ class ThreadHost(LinkedHost):
         if self._link is not None:
             self._link.send(link.Exit())
             self._link.close()
+
+    def leave(self, exit_code: int) -> None:
+        """End the process if its job still runs: the interpreter would wait for threads that the job started."""
+        if self._job is None:
+            return
+        _logger.warning(
+            "The job still runs in its thread, and nothing can end it there: the process ends with exit code %d now.",
+            exit_code,
+            extra={"job_id": self._job.job_id},
+        )
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(exit_code)
 
     def resident_memory_bytes(self) -> int:
         """Memory of this process, in bytes."""

@@ -101,11 +101,13 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
         # Here, not at the top: the job process is on its way, and each of the two loads its own libraries meanwhile.
         from mcai_worker_sdk.supervisor.serve import serve
 
-        return serve(setup, identity, host)
+        exit_code = serve(setup, identity, host)
     except BaseException:
         # A broken installation, Ctrl-C while the libraries load: there was no event loop to close the host on.
         host.abandon()
         raise
+    host.leave(exit_code)
+    return exit_code
 
 
 def _make_host(setup: WorkerSetup) -> Host:
