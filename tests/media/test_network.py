@@ -17,10 +17,20 @@ from tests.media.support import NotingWorker, make_session, run_job
 
 
 @contextmanager
-def serving(data: bytes, *, ranges: bool = True, part: float = 1.0, status: int = 200) -> Iterator[str]:
-    """An HTTP server of one file: with or without byte ranges, whole or cut."""
+def serving(
+    data: bytes,
+    *,
+    ranges: bool = True,
+    part: float = 1.0,
+    status: int = 200,
+    version: str = "HTTP/1.0",
+    says_length: bool = True,
+) -> Iterator[str]:
+    """An HTTP server of one file: with or without byte ranges, whole or cut. It closes after each answer."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = version
+
         def do_GET(self):
             start = 0
             if status != 200:
@@ -37,8 +47,10 @@ def serving(data: bytes, *, ranges: bool = True, part: float = 1.0, status: int 
                 self.send_response(200)
             if ranges:
                 self.send_header("Accept-Ranges", "bytes")
-            self.send_header("Content-Length", str(len(data) - start))
+            if says_length:
+                self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
+            self.close_connection = True
             with suppress(OSError):
                 self.wfile.write(data[start : int(len(data) * part)])
 
@@ -68,6 +80,24 @@ def silent_server() -> Iterator[str]:
 def test_a_file_over_http_is_read_whole(media_files, tmp_path, name):
     worker = NotingWorker("VIDEO")
     with serving(media_files(name).read_bytes()) as url:
+        run_job(worker, url, tmp_path, batch_size=10)
+    assert len(worker.frames[0]) == 100
+
+
+@pytest.mark.parametrize("name", ["h264_bframes.mp4", "h264.ts"])
+def test_a_server_that_closes_its_connections_without_saying_so_is_read_whole(media_files, tmp_path, name):
+    worker = NotingWorker("VIDEO")
+    with serving(media_files(name).read_bytes(), version="HTTP/1.1") as url:
+        run_job(worker, url, tmp_path, batch_size=10)
+    assert len(worker.frames[0]) == 100
+
+
+@pytest.mark.parametrize("name", ["h264.ts", "faststart.mp4"])
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+def test_a_source_that_only_its_servers_closing_ends_is_read_whole(media_files, tmp_path, name, version):
+    worker = NotingWorker("VIDEO")
+    data = media_files(name).read_bytes()
+    with serving(data, ranges=False, version=version, says_length=False) as url:
         run_job(worker, url, tmp_path, batch_size=10)
     assert len(worker.frames[0]) == 100
 

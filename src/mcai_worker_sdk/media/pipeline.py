@@ -46,6 +46,8 @@ READY_LIMIT_BYTES = 24 * 2**20
 CHUNK_FRAMES = 64
 CHUNK_BYTES = 2**20
 
+#: How far packets of the same time may lie apart in a source, in seconds: the longest fragments of MP4 in use.
+INTERLEAVE_SECONDS = 10.0
 #: How often a wait for frames looks whether the job shall stop, in seconds.
 STOP_CHECK_SECONDS = 0.1
 #: How long closing waits for a thread, in seconds; a network read that hangs is left to its own time-out.
@@ -100,6 +102,7 @@ class Pipeline:
         self._filter_chains = {index: chain for index, chain in chains.items() if chain.is_video}
         self._report = report
         self._open_streams = set(self._decoders)
+        self._only_sparse_are_open = False
         self._chunk_frames = 1 if source.is_live else CHUNK_FRAMES
         self._decoded = BoundedLink(DECODED_LIMIT_BYTES)
         self._ready = BoundedLink(READY_LIMIT_BYTES) if self._filter_chains else self._decoded
@@ -191,6 +194,9 @@ class Pipeline:
             chunk.add(decoder.stream_index, frames, decoder.size_bytes(frames))
         if (decoder.has_ended or is_last) and decoder.stream_index in self._open_streams:
             self._end_stream(decoder, chunk)
+        elif self._is_past_range(packet):
+            for index in sorted(self._open_streams):
+                self._end_stream(self._decoders[index], chunk)
         if chunk.frame_count >= self._chunk_frames or chunk.size_bytes >= CHUNK_BYTES:
             self._pass_on(chunk)
             return Chunk()
@@ -199,11 +205,21 @@ class Pipeline:
     def _end_stream(self, decoder: StreamDecoder, chunk: Chunk) -> None:
         self._open_streams.discard(decoder.stream_index)
         chunk.add(decoder.stream_index, [], 0).has_ended = True
-        if decoder.has_ended and all(self._decoders[index].is_sparse for index in self._open_streams):
-            # Sound and pictures went beyond the range; packets of the rest lie between theirs.
-            for index in sorted(self._open_streams):
-                chunk.add(index, [], 0).has_ended = True
-            self._open_streams.clear()
+        self._only_sparse_are_open = decoder.has_ended and all(
+            self._decoders[index].is_sparse for index in self._open_streams
+        )
+
+    def _is_past_range(self, packet: Any) -> bool:
+        """
+        Whether nothing of the range can follow this packet.
+
+        Sound and pictures went beyond the range, and only streams that may pause for ever are open. Their packets lie
+        among the others', but not everywhere at their time: a fragment of MP4 holds them behind its sound.
+        """
+        stop = self._time_range.stop_seconds
+        if not self._only_sparse_are_open or stop is None or packet.dts is None or not packet.time_base:
+            return False
+        return bool(packet.dts * packet.time_base > stop + INTERLEAVE_SECONDS)
 
     def _pass_on(self, chunk: Chunk) -> None:
         for segment in chunk.segments:
@@ -232,6 +248,10 @@ class Pipeline:
             raise MediaTimeoutError(
                 "The source stayed silent for too long; expected it to go on. Check the server and the network."
             ) from error
+        if self._source.ends_by_closing and isinstance(error, OSError):
+            # FFmpeg misses the rest of a body whose length nobody ever said.
+            _LOGGER.info("The server closed the connection; this is the end of the source")
+            return
         self._report.early_end = f"reading failed ({error.strerror})"
 
     def _filter(self) -> None:

@@ -12,12 +12,15 @@ from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.probe import probe
-from mcai_worker_sdk.media.urls import is_network_url, shown_url
+from mcai_worker_sdk.media.urls import is_network_url, shown_url, url_scheme
 
 __all__ = ["MediaSource", "open_file_source"]
 
 #: How long a network source may take to open, and then to deliver the next bytes, in seconds.
 NETWORK_TIMEOUT_SECONDS = 30.0
+#: FFmpeg asks again over the connection of the last answer. A server that closed it without announcing that would
+#: otherwise count as the end of the source; connecting again is tried once, without delay.
+_HTTP_OPTIONS = {"reconnect_on_network_error": "1", "reconnect_delay_max": "0"}
 
 
 class MediaSource:
@@ -30,12 +33,16 @@ class MediaSource:
         container: PyAV's container, opened for reading, or what is read the same way.
         context: What ``init_process`` is told.
         is_live: The source has no known end: frames are passed on one by one, no progression is reported.
+        ends_by_closing: Only the server's closing tells where the source ends; it is no failure.
     """
 
-    def __init__(self, container: Any, context: FormatContext, *, is_live: bool = False) -> None:
+    def __init__(
+        self, container: Any, context: FormatContext, *, is_live: bool = False, ends_by_closing: bool = False
+    ) -> None:
         self.container = container
         self.context = context
         self.is_live = is_live
+        self.ends_by_closing = ends_by_closing
 
     def interrupt(self) -> None:
         """
@@ -76,11 +83,19 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
             "Check the parameter 'source_path'."
         ) from error
     # A network source that does not say how long it is has no known end.
-    return MediaSource(container, context, is_live=is_network_url(url) and context.duration is None)
+    return MediaSource(
+        container,
+        context,
+        is_live=is_network_url(url) and context.duration is None,
+        ends_by_closing=is_network_url(url) and container.size < 0,
+    )
 
 
 def _open_container(url: str, hwaccel: str | None) -> InputContainer:
     timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(url) else None
+    options = _HTTP_OPTIONS if url_scheme(url) in {"http", "https"} else {}
     device = usable_hwaccel(hwaccel)
-    container: InputContainer = av.open(url, mode="r", metadata_errors="replace", timeout=timeout, hwaccel=device)
+    container: InputContainer = av.open(
+        url, mode="r", metadata_errors="replace", timeout=timeout, hwaccel=device, options=options
+    )
     return container
