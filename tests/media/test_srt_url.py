@@ -39,6 +39,13 @@ def test_every_option_is_read():
     assert parsed.transport == "file"
 
 
+def test_a_stream_id_in_srts_own_form_needs_no_escapes():
+    parsed = parse_srt_url("srt://h:1?streamid=#!::r=live/cam1,m=publish&passphrase=abcdefghij#klm")
+
+    assert parsed.stream_id == "#!::r=live/cam1,m=publish"
+    assert parsed.passphrase == "abcdefghij#klm"
+
+
 def test_defaults_are_those_existing_workers_know():
     caller, listener = parse_srt_url("srt://h:1"), parse_srt_url("srt://:1")
 
@@ -59,6 +66,8 @@ def test_defaults_are_those_existing_workers_know():
         ("srt://h:1?latency=-1", ["latency", "'-1'"]),
         ("srt://h:1?pbkeylen=20", ["pbkeylen", "16, 24 or 32"]),
         ("srt://h:1?timeout=soon", ["timeout", "'soon'", "milliseconds"]),
+        ("srt://h:1/live/key", ["path", "streamid"]),
+        ("srt://h:1#live", ["port", "1 to 65535"]),
         ("srt://h:1?maxbw=1", ["maxbw", "not known", "passphrase", "streamid"]),
         ("srt://h:1?latency=1&latency=2", ["latency", "twice"]),
         ("srt://h:1?transtype=stream", ["transtype", "live or file"]),

@@ -157,9 +157,9 @@ def test_true_is_not_an_integer() -> None:
         _resolve({"KEY": "true"}, _parameter("env", "KEY", kind="integer"))
 
 
-def test_every_text_inside_a_structured_secret_is_reported(backend: BackendStandIn) -> None:
+def test_every_text_and_number_inside_a_structured_secret_is_reported(backend: BackendStandIn) -> None:
     secrets: list[str] = []
-    text = '{"user": "u1", "nested": [{"password": "p1"}, 7, ""]}'
+    text = '{"user": "u1", "nested": [{"password": "p1", "pin": 12345678}, "", true]}'
     backend.vault["db"] = {"user": "u2", "hosts": ["h2"]}
 
     _resolve(
@@ -169,7 +169,7 @@ def test_every_text_inside_a_structured_secret_is_reported(backend: BackendStand
         secrets=secrets,
     )
 
-    assert secrets == [text, "u1", "p1", "u2", "h2"]
+    assert secrets == [text, "u1", "p1", "12345678", "u2", "h2"]
 
 
 # StepFlow-style backends

@@ -16,7 +16,8 @@ _LIVE_SCHEMES = frozenset(
 )
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*):", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
+#: FFmpeg, too, takes the last @ before the path: a password may hold others.
+_CREDENTIALS = re.compile(r"(?<=//)[^/?\s]*@")
 _QUERY_VALUES = re.compile(r"(?<==)[^&#]+")
 
 

@@ -183,10 +183,12 @@ class CredentialResolver:
 
 
 def _texts(value: JsonValue) -> Iterator[str]:
-    """Every text in a JSON value, but for the names of its members and empty texts."""
+    """Every text and number in a JSON value, but for the names of its members and empty texts."""
     if isinstance(value, str):
         if value:
             yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
     elif isinstance(value, dict):
         for member in value.values():
             yield from _texts(member)

@@ -71,8 +71,14 @@ def parse_srt_url(url: str) -> SrtUrl:
         MediaError: Port missing, an option unknown or given twice, or a value out of its range. The text never holds
             the passphrase.
     """
-    parts = urlsplit(url)
+    # "#" begins no fragment here: SRT's own form of a stream id is #!::r=...
+    parts = urlsplit(url.replace("#", "%23"))
     host, port = _host_and_port(parts)
+    if parts.path not in {"", "/"}:
+        raise MediaError(
+            f"The URL srt://{parts.netloc} goes on with a path; expected options only, as in "
+            "srt://host:port?streamid=x. Put what the path names into the option streamid."
+        )
     options = _options(parts)
     mode = _choice(options, "mode", ("caller", "listener")) or ("caller" if host else "listener")
     if mode == "caller" and not host:

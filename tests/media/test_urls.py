@@ -1,0 +1,21 @@
+"""Addresses as errors and logs show them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcai_worker_sdk.media.urls import shown_url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("/media/file@1.mp4", "/media/file@1.mp4"),
+        ("https://server/a@b.mp4", "https://server/a@b.mp4"),
+        ("https://user:hush@server/a.mp4?token=hush&x=1", "https://server/a.mp4?token=...&x=..."),
+        ("rtmp://user:p@ssw0rd-tail@host/app", "rtmp://host/app"),
+        ("srt://h:9000?passphrase=hush@hush", "srt://h:9000?passphrase=..."),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_secret(url, shown):
+    assert shown_url(url) == shown
