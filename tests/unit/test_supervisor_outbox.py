@@ -162,3 +162,18 @@ async def test_a_fault_of_the_sdk_is_told(outbox: Outbox, exchange: HeldExchange
     await eventually(lambda: failures, bool)
 
     assert str(failures[0]) == "a fault"
+
+
+async def test_what_the_broker_refuses_after_the_wait_was_given_up_is_heard(
+    exchange: HeldExchange, outbox: Outbox, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    exchange.fault.append(ExchangeError("The exchange is closed."))
+    waiting = asyncio.create_task(outbox.publish(WorkerAnnouncement("worker_created", {})))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    exchange.confirming.set()
+
+    await eventually(lambda: caplog.messages, bool)
+    assert caplog.messages == ["The broker did not take everything: The exchange is closed."]

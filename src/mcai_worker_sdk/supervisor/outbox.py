@@ -94,12 +94,15 @@ class Outbox:
     async def _with_patience(self, asked: Awaitable[None]) -> None:
         """Wait for an answer of the broker, and after a while no longer: nothing depends on it."""
         answer = asyncio.ensure_future(asked)
-        await asyncio.wait({answer}, timeout=PATIENCE_SECONDS)
+        try:
+            await asyncio.wait({answer}, timeout=PATIENCE_SECONDS)
+        finally:
+            # Also when this wait itself is given up, at the worker's end: somebody has to hear the answer.
+            if not answer.done():
+                self._late.add(answer)
+                answer.add_done_callback(self._came_late)
         if answer.done():
             answer.result()
-        else:
-            self._late.add(answer)
-            answer.add_done_callback(self._came_late)
 
     def _came_late(self, answer: asyncio.Future[None]) -> None:
         self._late.discard(answer)
