@@ -70,6 +70,77 @@ def test_ttml_documents_go_to_the_method_for_them(media_files, tmp_path, name):
     assert outcome.destination.read_text() == '<tt xmlns="http://www.w3.org/ns/ttml"/>\n' * len(documents)
 
 
+SRT = "1\n00:00:00,500 --> 00:00:01,500\nL’été\n\n2\n00:00:02,000 --> 00:00:03,500\nDéjà vu\n\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "texts", "warning"),
+    [
+        (SRT.encode(), ["L’été", "Déjà vu"], None),
+        (SRT.encode("utf-8-sig"), ["L’été", "Déjà vu"], None),
+        (SRT.encode("utf-16"), ["L’été", "Déjà vu"], None),
+        (SRT.encode("cp1252"), ["L’été", "Déjà vu"], "Subtitle stream 0 is not UTF-8; it is read as Windows-1252"),
+        (
+            SRT.encode().replace(b"vu", b"v\xff"),
+            ["L’été", "Déjà v\ufffd"],
+            "Subtitle stream 0 holds bytes that are not UTF-8; they are read as U+FFFD",
+        ),
+    ],
+)
+def test_a_subtitle_file_is_read_in_its_encoding(tmp_path, caplog, data, texts, warning):
+    path = tmp_path / "text.srt"
+    path.write_bytes(data)
+    worker = NotingWorker("SUBTITLE")
+
+    run_job(worker, path, tmp_path)
+
+    (cues,) = worker.frames.values()
+    assert [cue.text for cue in cues] == texts
+    assert [record.getMessage() for record in caplog.records if "UTF-8" in record.getMessage()] == [warning] * bool(
+        warning
+    )
+
+
+TTML = '<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p begin="1s" end="2s">é</p></div></body></tt>'
+DECLARED_16 = '<?xml version="1.0" encoding="utf-16"?>' + TTML
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TTML.encode("utf-8-sig"),
+        DECLARED_16.encode("utf-16"),
+        TTML.encode("utf-16"),
+        b"\xfe\xff" + DECLARED_16.encode("utf-16-be"),
+        DECLARED_16.encode("utf-16-le"),
+        DECLARED_16.encode("utf-16-be"),
+        f"<!-- {'made by > ' * 900} --><?pi <?>\n{TTML}".encode(),
+        f'<?xml version="1.0" encoding="iso-8859-1"?><!-- <b> -->{TTML}'.encode("latin-1"),
+    ],
+)
+@pytest.mark.parametrize("wants_documents", [False, True])
+def test_a_ttml_file_may_begin_in_any_way_xml_may(tmp_path, data, wants_documents):
+    path = tmp_path / "text.ttml"
+    path.write_bytes(data)
+    worker = (LiveWorker if wants_documents else NotingWorker)("SUBTITLE")
+
+    run_job(worker, path, tmp_path)
+
+    ((item,),) = worker.frames.values()
+    assert item.text == "é"
+
+
+@pytest.mark.parametrize(
+    "doctype", ["<!DOCTYPE tt>", '<!DOCTYPE tt SYSTEM "x>.dtd" [<!ENTITY e "]>"> <!-- > -->] >', "<!DOCTYPE tt []>"]
+)
+def test_a_document_type_is_refused_by_name(tmp_path, doctype):
+    path = tmp_path / "text.ttml"
+    path.write_text(f'<?xml version="1.0"?>{doctype}{TTML}')
+
+    with pytest.raises(MediaSourceError, match="has a document type"):
+        run_job(NotingWorker("SUBTITLE"), path, tmp_path)
+
+
 def test_a_broken_ttml_file_cannot_be_opened(tmp_path):
     path = tmp_path / "broken.ttml"
     path.write_text('<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body></tt>')

@@ -185,6 +185,135 @@ def test_frames_and_ticks_count_at_the_documents_rates():
     assert timed.end_seconds == 9.0
 
 
+@pytest.mark.parametrize("draft", ["2006/10", "2006/04"])
+def test_documents_of_the_drafts_are_read_as_those_of_today(draft):
+    today = wrap(
+        '<body><div><p begin="5t" tts:color="red">x</p></div></body>',
+        'ttp:tickRate="10" ttp:timeBase="media" xmlns:tts="http://www.w3.org/ns/ttml#styling" ttp:cellResolution="1 2"',
+    )
+    then = today.replace(b"http://www.w3.org/ns/ttml", f"http://www.w3.org/{draft}/ttaf1".encode())
+
+    assert parse_ebu_tt(then) == parse_ebu_tt(today)
+    assert parse_ebu_tt(then.replace(b"#styling", b"#style")) == parse_ebu_tt(today)
+    assert [timed.start_seconds for timed in timed_texts(parse_ebu_tt(then))] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("rates", "seconds"),
+    [
+        ("", 50.0),
+        ('ttp:frameRate="25"', 2.0),
+        ('ttp:frameRate="25" ttp:subFrameRate="4"', 0.5),
+        ('ttp:frameRate="30" ttp:frameRateMultiplier="1000 1001"', 50 * 1001 / 30000),
+        ('ttp:subFrameRate="4"', 50.0),
+        ('ttp:frameRate="25" ttp:subFrameRate="4" ttp:tickRate="100"', 0.5),
+    ],
+)
+def test_without_a_tick_rate_ticks_are_sub_frames(rates, seconds):
+    (timed,) = timed_texts(parse_ebu_tt(wrap('<body><div><p begin="50t">x</p></div></body>', rates)))
+
+    assert timed.start_seconds == pytest.approx(seconds)
+
+
+NTSC = 'ttp:frameRate="30" ttp:frameRateMultiplier="1000 1001"'
+
+
+@pytest.mark.parametrize(
+    ("rates", "time", "seconds"),
+    [
+        (f'{NTSC} ttp:dropMode="nonDrop"', "01:00:00:00", 3603.6),
+        (NTSC, "01:00:00:00", 3603.6),
+        (NTSC, "00:00:10:15", 315 * 1001 / 30000),
+        (f'{NTSC} ttp:dropMode="dropNTSC"', "01:00:00:00", 107892 * 1001 / 30000),
+        (f'{NTSC} ttp:dropMode="dropNTSC"', "00:00:59:29", 1799 * 1001 / 30000),
+        # The frame after it: 00 and 01 are left out at the begin of this minute.
+        (f'{NTSC} ttp:dropMode="dropNTSC"', "00:01:00:02", 1800 * 1001 / 30000),
+        (f'{NTSC} ttp:dropMode="dropNTSC"', "00:10:00:00", 17982 * 1001 / 30000),
+        ('ttp:frameRate="30" ttp:frameRateMultiplier="999 1000" ttp:dropMode="dropPAL"', "00:02:00:04", 3600 / 29.97),
+        ('ttp:frameRate="30" ttp:frameRateMultiplier="999 1000" ttp:dropMode="dropPAL"', "01:00:00:00", 107892 / 29.97),
+        # Rates nobody uses: counted at 30, shown at 15.
+        ('ttp:frameRate="30" ttp:frameRateMultiplier="1 2"', "00:00:10:00", 20.0),
+        ('ttp:frameRate="25"', "01:00:00:05", 3600.2),
+        ("", "01:00:00:05", 3600.2),
+        (f"{NTSC}", "00:00:01.500", 45 * 1001 / 30000),
+        (f"{NTSC}", "30f", 1.001),
+        (f"{NTSC}", "5s", 5.0),
+    ],
+)
+def test_time_codes_are_counted_in_frames(rates, time, seconds):
+    body = f'<body><div><p begin="{time}">x</p></div></body>'
+    document = parse_ebu_tt(wrap(body, f'ttp:timeBase="smpte" {rates}'))
+
+    for read in (document, parse_ebu_tt(to_xml(document))):
+        (timed,) = timed_texts(read)
+        assert timed.start_seconds == pytest.approx(seconds, abs=1e-6)
+    (media,) = timed_texts(parse_ebu_tt(wrap(body.replace(time, "01:00:00:00"), rates)))
+    assert media.start_seconds == 3600
+
+
+SEQ = 'timeContainer="seq"'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            f'<body><div {SEQ}><p dur="2s">a</p><p dur="3s">b</p><p begin="1s" end="2s">c</p></div></body>',
+            [("a", 0, 2), ("b", 2, 5), ("c", 6, 7)],
+        ),
+        (
+            f'<body begin="10s" {SEQ}><div><p end="1s">a</p><p end="3s">b</p></div><div><p dur="1s">c</p></div></body>',
+            [("a", 10, 11), ("b", 10, 13), ("c", 13, 14)],
+        ),
+        # What has no end lets nothing follow.
+        (
+            f'<body><div {SEQ}><p begin="1s">a</p><p dur="3s">b</p></div></body>',
+            [("a", 1, None)],
+        ),
+        (
+            f'<body><div {SEQ} dur="4s"><p dur="3s">a</p><p dur="3s">b</p><p dur="3s">c</p></div></body>',
+            [("a", 0, 3), ("b", 3, 4)],
+        ),
+        (
+            f'<body><div><p {SEQ}> <span dur="1s">a</span> <span dur="2s">b</span><br/></p></div></body>',
+            [("a", 0, 1), ("b", 1, 3)],
+        ),
+        # Text without a time of its own lasts no time in a sequence, unless there are spans within its span.
+        (
+            f"<body><div><p {SEQ}>x<span>y</span><span>Guten <span>Tag</span></span>z</p></div></body>",
+            [("Guten Tag", 0, None)],
+        ),
+        (
+            (
+                f'<body><div {SEQ}><p><span dur="2s">a</span> <span begin="1s" dur="4s">b</span></p>'
+                '<p dur="1s">c</p></div></body>'
+            ),
+            [("a", 0, 2), ("b", 1, 5), ("c", 5, 6)],
+        ),
+        (
+            (
+                f'<body><div {SEQ}><p {SEQ}><span dur="2s">a</span><span dur="1s">b</span></p><p/>'
+                '<p dur="1s">c</p></div></body>'
+            ),
+            [("a", 0, 2), ("b", 2, 3), ("c", 3, 4)],
+        ),
+        (
+            f'<body><div {SEQ}><div><p end="1s">a</p></div><div {SEQ}><p dur="1s">b</p></div></div></body>',
+            [("a", 0, 1), ("b", 1, 2)],
+        ),
+        (
+            f'<body><div><p><span {SEQ}><span dur="1s">a</span><span dur="1s">b</span></span></p></div></body>',
+            [("a", 0, 1), ("b", 1, 2)],
+        ),
+    ],
+)
+def test_in_a_sequence_each_begins_when_the_one_before_ends(body, expected):
+    document = parse_ebu_tt(wrap(body))
+
+    for read in (document, parse_ebu_tt(to_xml(document))):
+        assert [(item.text.strip(), item.start_seconds, item.end_seconds) for item in timed_texts(read)] == expected
+
+
 def test_times_count_from_the_element_around_and_end_with_it():
     body = (
         '<body begin="10s" end="20s"><div begin="1s"><p begin="1s" dur="2s">a</p><p begin="5s">b</p>'
@@ -223,6 +352,7 @@ LAUGHS = '<!DOCTYPE tt [<!ENTITY a "ha">' + "".join(
         (b" " * (16 * 1024 * 1024 + 1), "at most 16777216"),
         (wrap("<body/>", 'ttp:frameRate="many"'), "frameRate 'many'"),
         (wrap("<body/>", 'ttp:frameRate="25" ttp:frameRateMultiplier="1 0"'), "frameRateMultiplier '1 0'"),
+        (wrap("<body/>", 'ttp:subFrameRate="x"'), "subFrameRate 'x'"),
         (wrap('<body begin="soon"/>'), "time expression is 'soon'"),
         (b'<?xml version="1.0" encoding="klingon"?><tt/>', "expected"),
         (b'<?xml version="1.0" encoding="utf-8"?><tt>\xff</tt>', "not well-formed"),

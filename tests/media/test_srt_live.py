@@ -237,6 +237,27 @@ def test_an_unfinished_document_does_not_swallow_the_next():
     assert documents == [whole[:60], whole, whole[:50]]
 
 
+def test_documents_of_a_row_of_bytes_arrive_one_by_one():
+    documents = [XML.format("x" * 1500 + str(number)).encode() + b"\n" for number in range(6)]
+    row = b"".join(documents)
+
+    pieces = [row[start : start + 1316] for start in range(0, len(row), 1316)]
+    with open_source_from(messages=pieces, leave=True) as source:
+        packets = list(source.container.demux())
+
+    assert [bytes(packet).strip() for packet in packets] == [document.strip() for document in documents]
+
+
+@pytest.mark.parametrize("behind", [b"", b"<!-- sent by x -->", b"\0", b"\n\0"])
+def test_documents_of_one_message_arrive_one_by_one(behind):
+    first, second, third = (XML.format(number).encode() for number in range(3))
+
+    with open_source_from(messages=[first + behind + second + behind, third + behind], leave=True) as source:
+        documents = [bytes(packet) for packet in source.container.demux()]
+
+    assert [document.strip().removesuffix(behind) for document in documents] == [first, second, third]
+
+
 class EchoingWorker:
     """Selects the data stream of a live source and returns what it gets."""
 
@@ -341,6 +362,42 @@ def test_live_subtitle_documents_reach_their_own_method():
     assert [document.text for _, _, document in worker.documents] == ["number 1", "number 2", "number 3"]
     assert [document.sequence_number for document in received] == [101, 102, 103]
     receiver.close()
+
+
+def test_other_xml_goes_to_process_frames_beside_documents(tmp_path, caplog):
+    port = free_port()
+
+    class Both(NotingWorker):
+        def __init__(self):
+            super().__init__("DATA", note=lambda packet: packet.data)
+            self.numbers = []
+
+        def process_ebu_ttml_live(self, job_id, stream_index, documents):
+            self.numbers += [document.sequence_number for document in documents]
+
+    worker = Both()
+    target = tmp_path / "results.json"
+    session = session_for(worker, make_channel(), source_path=f"srt://:{port}", destination_path=str(target))
+
+    def run():
+        session.open()
+        return session.run()
+
+    running = InThread(run)
+    sender = open_connection(parse_srt_url(f"srt://127.0.0.1:{port}"), make_channel())
+    others = [b'<?xml version="1.0"?><meta><tt/></meta>', b"<!-- x --><meta/>", b'{"a":1}']
+    broken = b'<?xml version="1.0"?><!-- x --><tt xmlns="http://www.w3.org/ns/ttml"><body></tt>'
+    commented = b"<!-- x -->" + LIVE_DOCUMENT.format(2).encode().partition(b"?>")[2]
+    for message in [LIVE_DOCUMENT.format(1).encode(), *others, broken, commented]:
+        sender.send(message)
+    sender.drain()
+    sender.close()
+    result = running.result()
+
+    assert worker.numbers == [1, 2]
+    assert worker.frames == {0: others}
+    assert {item["id"]: item["value"] for item in result["parameters"]} == {"corrupt_packets": 1}
+    assert "Dropped a packet of stream 0: The TTML document is not well-formed" in caplog.text
 
 
 def test_a_destination_with_nobody_there_is_a_time_out():

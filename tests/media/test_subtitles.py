@@ -67,7 +67,11 @@ def test_every_text_codec_gives_the_same_cues(tmp_path, name, options):
         ("ass", b"0,0,Default,,0,0,0,,{\\an8}A, b{\\p1}m 0 0 l 9 9{\\p0}\\Nc\\hd", "A, b\nc d", None),
         ("mov_text", b"\x00\x04\xc3\xa9taboxes follow", "éta", "éta"),
         ("mov_text", b"\x00\x06\xfe\xff\x00H\x00i", "Hi", "Hi"),
-        ("subrip", b"caf\xe9", "caf\ufffd", "caf\ufffd"),
+        ("subrip", b"caf\xe9 \x80 5 \x81", "caf\xe9 \u20ac 5 \ufffd", "caf\xe9 \u20ac 5 \ufffd"),
+        ("webvtt", b"l\x92\xe9t\xe9", "l\u2019\xe9t\xe9", "l\u2019\xe9t\xe9"),
+        # One damaged byte makes no mojibake of what is UTF-8, nor does it where the codec is always that.
+        ("subrip", "été \ufffd".encode() + b"\xff", "été \ufffd\ufffd", "été \ufffd\ufffd"),
+        ("mov_text", b"\x00\x04caf\xe9", "caf\ufffd", "caf\ufffd"),
     ],
 )
 def test_tags_leave_the_text_and_stay_in_the_raw_form(codec, data, text, raw):
@@ -76,6 +80,12 @@ def test_tags_leave_the_text_and_stay_in_the_raw_form(codec, data, text, raw):
     assert (cue.start_seconds, cue.end_seconds, cue.text) == (1.0, 3.0, text)
     if raw is not None:
         assert cue.raw == raw
+
+
+def test_a_character_reference_of_any_length_is_read():
+    (cue,) = cues_from_packet("webvtt", b"a &#233; &lrm; &#" + b"9" * 5000 + b";", 0.0, 1.0)
+
+    assert cue.text.startswith("a é \u200e \ufffd9")
 
 
 @pytest.mark.parametrize(("codec", "data"), [("mov_text", b"\x00\x00"), ("subrip", b" "), ("ttml", b""), ("ass", b"")])

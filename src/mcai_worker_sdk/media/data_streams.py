@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mcai_worker_sdk.errors import MediaError
@@ -10,10 +11,12 @@ from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
 from mcai_worker_sdk.media.format_context import StreamDescriptor
 from mcai_worker_sdk.media.ranges import TimeRange
-from mcai_worker_sdk.media.results import is_xml_document
-from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet
+from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet, encoding_fault
+from mcai_worker_sdk.media.xml_roots import is_ttml
 
 __all__ = ["DataDecoder"]
+
+_LOGGER = logging.getLogger(__name__)
 
 #: What a cue, a packet or a document is taken to need in memory; exact enough to bound a queue.
 _ITEM_BYTES = 4096
@@ -25,7 +28,8 @@ class DataDecoder:
 
     - TTML documents, for a worker with ``process_ebu_ttml_live``: :class:`EbuTtDocument` objects.
     - Packets of a subtitle stream whose codec carries text: :class:`Cue` objects whose begin lies inside the range.
-    - All others (KLV, bitmap subtitles, ...): :class:`DataPacket` objects whose time stamp lies inside the range.
+    - All others (KLV, bitmap subtitles, other XML, ...): :class:`DataPacket` objects whose time stamp lies inside the
+      range.
     """
 
     is_sparse = True
@@ -57,6 +61,7 @@ class DataDecoder:
         self._codec_name = descriptor.codec_name
         self._is_subtitle = descriptor.kind == "AVMEDIA_TYPE_SUBTITLE"
         self._last_seconds: float | None = None
+        self._has_warned_of_encoding = False
 
     def decode(self, packet: Any) -> list[Any]:
         """What the packet holds, as far as it lies inside the range."""
@@ -72,7 +77,8 @@ class DataDecoder:
         data = bytes(packet)
         try:
             return self._items(packet, data, seconds)
-        except MediaError:
+        except MediaError as error:
+            _LOGGER.warning("Dropped a packet of stream %d: %s", self.stream_index, error)
             self._report.corrupt_packets += 1
             return []
 
@@ -88,14 +94,21 @@ class DataDecoder:
         """Nothing: subtitles and data may pause for as long as they like."""
 
     def _items(self, packet: Any, data: bytes, seconds: float | None) -> list[Any]:
-        if self._wants_documents and is_xml_document(data):
+        if self._wants_documents and is_ttml(data):
             return [] if self._ticks.is_before(packet.pts) else [parse_ebu_tt(data)]
-        is_text = self._codec_name in CUE_CODECS or (self._codec_name is None and is_xml_document(data))
+        is_text = self._codec_name in CUE_CODECS or (self._codec_name is None and is_ttml(data))
         if self._is_subtitle and is_text:
             duration = float(packet.duration * self._time_base) if packet.duration else None
+            self._check_encoding(data)
             cues = cues_from_packet(self._codec_name, data, seconds, duration)
             return [cue for cue in cues if self._holds(cue)]
         return [] if self._ticks.is_before(packet.pts) else [DataPacket(packet.pts, seconds, data)]
+
+    def _check_encoding(self, data: bytes) -> None:
+        fault = None if self._has_warned_of_encoding else encoding_fault(self._codec_name, data)
+        if fault is not None:
+            self._has_warned_of_encoding = True
+            _LOGGER.warning("Subtitle stream %d %s", self.stream_index, fault)
 
     def _holds(self, cue: Cue) -> bool:
         start, stop = self._range.start_seconds, self._range.stop_seconds

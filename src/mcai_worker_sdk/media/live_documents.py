@@ -2,85 +2,66 @@
 Whole documents (XML, JSON) that arrive as messages: put together, and passed on as the packets of one data stream.
 
 A sender of libsrt's live mode cannot send more than 1456 bytes at once, and EBU-TT documents are often larger: pieces
-of one document are joined.
+of one document are joined. Others send a row of bytes, cut wherever a message is full: documents are cut apart.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import logging
 from collections.abc import Iterator
 from time import monotonic
 
+from mcai_worker_sdk.media.document_ends import BLANK, DocumentScanner, begins_document, is_filling, scanner_for
 from mcai_worker_sdk.media.documents import TIME_BASE, DocumentPacket
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.srt import SrtConnection
 
 __all__ = ["MAX_DOCUMENT_BYTES", "DocumentAssembler", "document_context", "received_documents"]
 
+_LOGGER = logging.getLogger(__name__)
+
 #: What does not end within this many bytes is passed on as it is.
 MAX_DOCUMENT_BYTES = 1024 * 1024
 
-_BLANK = b" \t\r\n\xef\xbb\xbf"
-# Atomic and possessive: what the peer sends must not make the search try every way to split a row of comments.
-_XML_PROLOG = re.compile(rb"(?>\s+|<\?.*?\?>|<!--.*?-->|<!(?!--)[^>]*>)*+<([^\s/>!?]+)", re.DOTALL)
-
 
 class DocumentAssembler:
-    """Join messages to documents; one message that is a whole document stays one."""
+    """Cut messages into documents: one may come in several messages, several in one, begin and end anywhere."""
 
     def __init__(self) -> None:
         self._pending = b""
+        self._scanner: DocumentScanner | None = None
 
     def feed(self, message: bytes) -> list[bytes]:
         """The documents this message completes; one that never ends is returned when the next one begins."""
-        documents = []
-        if self._pending and _begins_document(message):
-            documents.append(self._pending)
-            self._pending = b""
-        self._pending += message
-        if _is_complete(self._pending) or len(self._pending) > MAX_DOCUMENT_BYTES:
-            documents.append(self._pending)
-            self._pending = b""
+        documents = self.flush() if begins_document(message, self._pending) else []
+        data = self._pending + message
+        start = 0
+        while start < len(data):
+            if self._scanner is None:
+                self._scanner, start = scanner_for(data, start)
+            end = None if self._scanner is None else self._scanner.find_end(data, start)
+            if end is None:
+                break
+            documents += _without_filling(data[start:end])
+            start, self._scanner = end, None
+        self._pending = data[start:]
+        if len(self._pending) > MAX_DOCUMENT_BYTES:
+            _LOGGER.warning("A document does not end within %d bytes; it is passed on as it is", MAX_DOCUMENT_BYTES)
+            documents += self.flush()
         return documents
 
     def flush(self) -> list[bytes]:
         """What is left when the peer has closed."""
-        rest, self._pending = self._pending, b""
-        return [rest] if rest else []
+        rest, self._pending, self._scanner = self._pending, b"", None
+        return _without_filling(rest)
 
 
-def _begins_document(message: bytes) -> bool:
-    return message.lstrip(_BLANK).startswith(b"<?xml")
-
-
-def _is_complete(data: bytes) -> bool:
-    start = data.lstrip(_BLANK)
-    end = data.rstrip(_BLANK)
-    if start.startswith(b"<"):
-        root = _XML_PROLOG.match(start)
-        if root is None:
-            return False
-        return _closes(start, end, root)
-    if start[:1] in (b"{", b"["):
-        return end[-1:] in (b"}", b"]") and _is_json(data)
-    return True
-
-
-def _closes(start: bytes, end: bytes, root: re.Match[bytes]) -> bool:
-    """True when the document ends with the end tag of its root, or its root is empty."""
-    last_tag = end[max(0, end.rfind(b"</")) :]
-    if last_tag.startswith(b"</" + root.group(1)):
-        return last_tag[2 + len(root.group(1)) :].strip() == b">"
-    return end.endswith(b"/>") and start.find(b">", root.end()) == len(start.rstrip(_BLANK)) - 1
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _without_filling(data: bytes) -> list[bytes]:
+    if not is_filling(data):
+        return [data]
+    if data.strip(BLANK):
+        _LOGGER.info("Dropped %d bytes of comments that belong to no document", len(data))
+    return []
 
 
 def received_documents(connection: SrtConnection, first: bytes) -> Iterator[DocumentPacket]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument, paragraph_to_xml, parse_ebu_tt, timed_texts
+from mcai_worker_sdk.media.xml_roots import find_root
 
-__all__ = ["CUE_CODECS", "cues_from_packet", "cues_from_ttml"]
+__all__ = ["CUE_CODECS", "cues_from_packet", "cues_from_ttml", "encoding_fault"]
 
 
 def cues_from_packet(
@@ -34,7 +35,7 @@ def cues_from_packet(
     """
     start = start_seconds or 0.0
     end = start + duration_seconds if duration_seconds else None
-    if codec_name in _TTML_CODECS or (codec_name is None and _is_xml(data)):
+    if codec_name in _TTML_CODECS or (codec_name is None and find_root(data) is not None):
         return _cues_of_sample(data, start, end)
     read = _READERS.get(codec_name or "")
     if read is None:
@@ -95,21 +96,49 @@ def _overlaps(cue: Cue, start: float, end: float) -> bool:
     return cue.start_seconds < end and (cue.end_seconds is None or cue.end_seconds > start)
 
 
-def _is_xml(data: bytes) -> bool:
-    return data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+def encoding_fault(codec_name: str | None, data: bytes) -> str | None:
+    """What is said of a text packet that is not UTF-8, and how it is read; ``None`` when nothing is wrong."""
+    # The others say themselves how they are encoded, or are no text.
+    if codec_name not in _UNDECLARED_CODECS or _is_utf8(data):
+        return None
+    if _encoding(data) == _LEGACY_ENCODING:
+        return "is not UTF-8; it is read as Windows-1252"
+    return "holds bytes that are not UTF-8; they are read as U+FFFD"
 
 
 _BREAKS = re.compile(r"\r\n?|\x00")
 _SUBRIP_TAG = re.compile(r"</?(?:b|i|u|s|font)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _WEBVTT_TAG = re.compile(r"<[^<>]*>")
+# Longer ones are none; Python refuses to read a number of thousands of digits.
+_WEBVTT_REFERENCE = re.compile(r"&#?\w{1,32};?", re.ASCII)
 _OVERRIDE = re.compile(r"\{\\[^{}]*\}|\{\}")
 _ASS_BLOCK = re.compile(r"\{([^{}]*)\}")
 _ASS_DRAWING = re.compile(r"\\p(\d+)")
 _ASS_FIELDS_BEFORE_TEXT = 8
 
 
-def _decoded(data: bytes) -> str:
-    return data.decode("utf-8-sig", errors="replace").strip("\x00")
+_UTF_8 = "utf-8-sig"
+#: What subtitle files that are no Unicode are most often.
+_LEGACY_ENCODING = "cp1252"
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _encoding(data: bytes) -> str:
+    """Where characters beyond ASCII are UTF-8 beside bytes that are not, it is UTF-8 that was damaged."""
+    if _is_utf8(data) or not data.decode(errors="ignore").isascii():
+        return _UTF_8
+    return _LEGACY_ENCODING
+
+
+def _decoded(data: bytes, encoding: str | None = None) -> str:
+    return data.decode(encoding or _encoding(data), errors="replace").strip("\x00")
 
 
 def _tidy(text: str) -> str:
@@ -123,13 +152,13 @@ def _subrip(data: bytes) -> tuple[str, str]:
 
 def _webvtt(data: bytes) -> tuple[str, str]:
     raw = _decoded(data)
-    return raw, _tidy(html.unescape(_WEBVTT_TAG.sub("", raw)))
+    return raw, _tidy(_WEBVTT_REFERENCE.sub(lambda found: html.unescape(found.group()), _WEBVTT_TAG.sub("", raw)))
 
 
 def _mov_text(data: bytes) -> tuple[str, str]:
     """Two bytes of length, the text in UTF-8 or, with a byte order mark, UTF-16; boxes with its styles follow."""
     body = data[2 : 2 + int.from_bytes(data[:2], "big")]
-    raw = body.decode("utf-16", errors="replace") if body[:2] in (b"\xfe\xff", b"\xff\xfe") else _decoded(body)
+    raw = _decoded(body, "utf-16" if body[:2] in (b"\xfe\xff", b"\xff\xfe") else _UTF_8)
     return raw, _tidy(raw)
 
 
@@ -165,6 +194,7 @@ _READERS: dict[str, Callable[[bytes], tuple[str, str]]] = {
     "ssa": _ass,
     "text": _plain,
 }
+_UNDECLARED_CODECS = frozenset(_READERS) - {"mov_text"}
 
 #: FFmpeg's names of the codecs :func:`cues_from_packet` reads. Others carry pictures.
 CUE_CODECS = frozenset(_READERS) | _TTML_CODECS

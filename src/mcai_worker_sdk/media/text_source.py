@@ -6,15 +6,14 @@ from pathlib import Path
 
 from mcai_worker_sdk.media.documents import TIME_BASE, DocumentContainer, DocumentPacket
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
-from mcai_worker_sdk.media.results import is_xml_document
 from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.urls import is_network_url, local_path
+from mcai_worker_sdk.media.xml_roots import HEAD_BYTES, is_ttml
 
 __all__ = ["open_document_source"]
 
 #: Subtitle documents are smaller than this by far; a larger file is none.
 _MAX_BYTES = 64 * 2**20
-_HEAD_BYTES = 4096
 
 
 def open_document_source(url: str) -> MediaSource | None:
@@ -32,8 +31,8 @@ def open_document_source(url: str) -> MediaSource | None:
         return None
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-            if not is_xml_document(head) or b"tt" not in head or path.stat().st_size > _MAX_BYTES:
+            head = file.read(HEAD_BYTES)
+            if not is_ttml(head) or path.stat().st_size > _MAX_BYTES:
                 return None
             data = head + file.read()
     except OSError:

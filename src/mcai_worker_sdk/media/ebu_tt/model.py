@@ -219,8 +219,10 @@ class EbuTtDocument:
     """``ttp:timeBase``: ``clock``, ``media`` or ``smpte``."""
     frame_rate: Fraction | None = None
     """Frames per second: ``ttp:frameRate`` times ``ttp:frameRateMultiplier``."""
+    time_code_rate: int | None = None
+    """``ttp:frameRate`` where that is not ``frame_rate`` rounded: frames a second that time codes count."""
     tick_rate: Fraction | None = None
-    """Ticks per second: ``ttp:tickRate``."""
+    """Ticks per second: ``ttp:tickRate``. Without one, ticks are the frames of ``frame_rate``, or seconds."""
     head: Head = Head()
     """What is said about the text."""
     body: Body = Body()

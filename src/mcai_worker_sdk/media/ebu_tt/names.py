@@ -10,6 +10,7 @@ __all__ = [
     "TTP",
     "TT_NAMESPACES",
     "XML",
+    "current_name",
     "local_name",
 ]
 
@@ -20,8 +21,10 @@ TTS = f"{TT}#styling"
 EBUTTP = "urn:ebu:tt:parameters"
 XML = "http://www.w3.org/XML/1998/namespace"
 
-#: Namespaces ``tt`` is accepted in: TTML, its drafts, which are still about, and none.
-TT_NAMESPACES = (TT, "http://www.w3.org/2006/10/ttaf1", "http://www.w3.org/2006/04/ttaf1", "")
+#: Namespaces ``tt`` is accepted in: TTML, and none.
+TT_NAMESPACES = (TT, "")
+#: Those of its drafts, which are still about.
+_DRAFTS = ("{http://www.w3.org/2006/10/ttaf1", "{http://www.w3.org/2006/04/ttaf1")
 
 #: The prefixes documents are written with.
 PREFIXES = {
@@ -39,3 +42,11 @@ PREFIXES = {
 def local_name(name: str) -> str:
     """``p`` for ``{namespace}p``."""
     return name.rpartition("}")[2]
+
+
+def current_name(name: str) -> str:
+    """``{namespace}name`` of TTML for that of one of its drafts; any other as it is."""
+    if not name.startswith(_DRAFTS):
+        return name
+    part = name.partition("ttaf1")[2]
+    return f"{{{TT}{part.replace('#style}', '#styling}', 1)}"

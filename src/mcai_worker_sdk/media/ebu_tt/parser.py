@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TypedDict, TypeVar
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
-from mcai_worker_sdk.errors import MediaSourceError
+from mcai_worker_sdk.media.ebu_tt.clock import counted_rate
 from mcai_worker_sdk.media.ebu_tt.model import (
     Body,
     Break,
@@ -29,13 +26,9 @@ from mcai_worker_sdk.media.ebu_tt.model import (
 )
 from mcai_worker_sdk.media.ebu_tt.names import EBUTTP, TT_NAMESPACES, TTM, TTP, XML, local_name
 from mcai_worker_sdk.media.ebu_tt.times import TimeExpression
+from mcai_worker_sdk.media.ebu_tt.tree import document_error, read_tree
 
-__all__ = ["MAX_DEPTH", "MAX_DOCUMENT_BYTES", "parse_ebu_tt"]
-
-#: A document larger than this is no subtitle document.
-MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-#: Elements within elements. TTML in use stays below ten.
-MAX_DEPTH = 64
+__all__ = ["parse_ebu_tt"]
 
 _ID, _LANG, _SPACE = (f"{{{XML}}}{name}" for name in ("id", "lang", "space"))
 _COMMON = frozenset({_ID, _LANG, "style", "region", "begin", "end", "dur"})
@@ -48,6 +41,7 @@ _DOCUMENT_NAMES = {
     "multiplier": f"{{{TTP}}}frameRateMultiplier",
     "tick_rate": f"{{{TTP}}}tickRate",
 }
+_SUB_FRAME_RATE = f"{{{TTP}}}subFrameRate"
 
 _T = TypeVar("_T")
 
@@ -57,7 +51,7 @@ def parse_ebu_tt(document: bytes | str) -> EbuTtDocument:
     Read one TTML, EBU-TT or EBU-TT Live document.
 
     A document type, entities and external references are refused: TTML needs none, and they are how XML attacks.
-    Elements of other namespaces (metadata, mostly) are passed over.
+    Elements of other namespaces (metadata, mostly) are passed over. Names of TTML's drafts become those of TTML.
 
     Args:
         document: The whole document; bytes in the encoding it declares.
@@ -66,11 +60,13 @@ def parse_ebu_tt(document: bytes | str) -> EbuTtDocument:
         MediaSourceError: It is not well-formed, too large, too deep, no TTML, or holds a value out of form; the text
             says which and where.
     """
-    root = _read_xml(document)
+    root = read_tree(document)
     if local_name(root.tag) != "tt" or root.tag.rpartition("}")[0].lstrip("{") not in TT_NAMESPACES:
-        raise _error(f"begins with the element {local_name(root.tag)[:64]!r}", "'tt' of TTML")
-    _check_depth(root)
+        raise document_error(f"begins with the element {local_name(root.tag)[:64]!r}", "'tt' of TTML")
     name = _DOCUMENT_NAMES
+    # Kept among the other attributes, as the text it is.
+    _positive(root, _SUB_FRAME_RATE)
+    frame_rate = _frame_rate(root)
     known = frozenset(name.values()) | {_LANG}
     head, body = _child(root, "head"), _child(root, "body")
     return EbuTtDocument(
@@ -79,7 +75,8 @@ def parse_ebu_tt(document: bytes | str) -> EbuTtDocument:
         sequence_number=_positive(root, name["sequence_number"]),
         clock_mode=root.get(name["clock_mode"]),
         time_base=root.get(name["time_base"]),
-        frame_rate=_frame_rate(root),
+        frame_rate=frame_rate,
+        time_code_rate=_time_code_rate(root, frame_rate),
         tick_rate=None if (ticks := _positive(root, name["tick_rate"])) is None else Fraction(ticks),
         head=Head() if head is None else _head(head),
         body=Body() if body is None else _body(body, keep_space=root.get(_SPACE) == "preserve"),
@@ -87,39 +84,12 @@ def parse_ebu_tt(document: bytes | str) -> EbuTtDocument:
     )
 
 
-def _read_xml(document: bytes | str) -> Element:
-    if len(document) > MAX_DOCUMENT_BYTES:
-        raise _error(f"has {len(document)} bytes", f"at most {MAX_DOCUMENT_BYTES}")
-    try:
-        root: Element = fromstring(document, forbid_dtd=True)
-    except ParseError as error:
-        raise _error(f"is not well-formed ({error})", "XML") from error
-    except DefusedXmlException as error:
-        raise _error("has a document type or an entity declaration", "none") from error
-    except (ValueError, LookupError) as error:
-        raise _error(f"cannot be decoded ({error})", "UTF-8, or the encoding it declares") from error
-    return root
-
-
-def _error(fault: str, rule: str) -> MediaSourceError:
-    return MediaSourceError(f"The TTML document {fault}; expected {rule}. Correct what sends or wrote it.")
-
-
-def _check_depth(root: Element) -> None:
-    level = list(root)
-    for _ in range(MAX_DEPTH):
-        if not level:
-            return
-        level = [child for element in level for child in element]
-    raise _error(f"has elements more than {MAX_DEPTH} deep", "less")
-
-
 def _positive(element: Element, name: str) -> int | None:
     text = element.get(name)
     if text is None:
         return None
     if not (text.strip().isascii() and text.strip().isdigit() and len(text) <= 20):  # noqa: PLR2004 - 64 bits
-        raise _error(f"has {local_name(name)} {text[:64]!r}", "a whole number")
+        raise document_error(f"has {local_name(name)} {text[:64]!r}", "a whole number")
     return int(text)
 
 
@@ -129,9 +99,14 @@ def _frame_rate(root: Element) -> Fraction | None:
     if not rate:
         return None
     if not all(part.isascii() and part.isdigit() and 0 < len(part) <= 9 and int(part) for part in multiplier):  # noqa: PLR2004
-        raise _error(f"has frameRateMultiplier {' '.join(multiplier)[:64]!r}", "two whole numbers above 0")
+        raise document_error(f"has frameRateMultiplier {' '.join(multiplier)[:64]!r}", "two whole numbers above 0")
     numerator, denominator = (int(part) for part in (*multiplier, "1")[:2])
     return Fraction(rate * numerator, denominator)
+
+
+def _time_code_rate(root: Element, frame_rate: Fraction | None) -> int | None:
+    rate = _positive(root, _DOCUMENT_NAMES["frame_rate"])
+    return None if frame_rate is None or rate == counted_rate(frame_rate) else rate
 
 
 def _others(element: Element, known: frozenset[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from mcai_worker_sdk.media.ebu_tt.clock import counted_rate
 from mcai_worker_sdk.media.ebu_tt.model import (
     Body,
     Break,
@@ -49,14 +50,15 @@ class _Writer:
         """The element ``tt`` with all in it."""
         root = Element(self._name(f"{{{TT}}}tt"))
         rate = document.frame_rate
+        counted = None if rate is None else document.time_code_rate or counted_rate(rate)
         values = {
             f"{{{XML}}}lang": document.language,
             f"{{{EBUTTP}}}sequenceIdentifier": document.sequence_identifier,
             f"{{{EBUTTP}}}sequenceNumber": document.sequence_number,
             f"{{{TTP}}}clockMode": document.clock_mode,
             f"{{{TTP}}}timeBase": document.time_base,
-            f"{{{TTP}}}frameRate": None if rate is None else rate.numerator,
-            f"{{{TTP}}}frameRateMultiplier": _multiplier(rate),
+            f"{{{TTP}}}frameRate": counted,
+            f"{{{TTP}}}frameRateMultiplier": _multiplier(rate, counted),
             f"{{{TTP}}}tickRate": document.tick_rate,
         }
         self._attributes(root, values, document.attributes)
@@ -160,5 +162,8 @@ class _Writer:
                 self._content(last, part.content)
 
 
-def _multiplier(rate: Fraction | None) -> str | None:
-    return None if rate is None or rate.denominator == 1 else f"1 {rate.denominator}"
+def _multiplier(rate: Fraction | None, counted: int | None) -> str | None:
+    if rate is None or not counted or rate == counted:
+        return None
+    multiplier = rate / counted
+    return f"{multiplier.numerator} {multiplier.denominator}"
