@@ -1,4 +1,4 @@
-"""A media job from its parameters to its results: order of calls, batches, results, failures, stop, update."""
+"""A media job from its parameters to its results: order of calls, batches, results, failures, stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import threading
 import pytest
 
 from mcai_worker_sdk.errors import (
-    JobError,
     MediaDestinationError,
     MediaFilterError,
     MediaSourceError,
@@ -335,36 +334,6 @@ def test_a_job_opened_and_never_run_ends_its_worker_once(media_files, tmp_path):
     session.close()
     assert worker.endings == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_update_reaches_the_worker_between_two_batches(media_files, tmp_path):
-    busy = threading.Lock()
-    updates = []
-
-    class Updatable(NotingWorker):
-        def process_frames(self, job_id, stream_index, frames):
-            with busy:
-                if not self.calls:
-                    updater.start()
-                super().process_frames(job_id, stream_index, frames)
-
-        def update_process(self, parameters):
-            assert busy.acquire(blocking=False)
-            updates.append(parameters)
-            busy.release()
-
-    session, _, _ = make_session(Updatable("VIDEO"), media_files("h264_bframes.mp4"), tmp_path / "out.json")
-    updater = threading.Thread(target=session.update, args=({"level": 2},))
-    session.open()
-    session.run()
-    updater.join()
-    assert updates == [{"level": 2}]
-
-
-def test_an_update_of_a_worker_without_the_method_is_refused(media_files, tmp_path):
-    session, _, _ = make_session(NotingWorker(), media_files("odd.mkv"), tmp_path / "out.json")
-    with pytest.raises(JobError, match="Job 7 cannot be updated: the worker has no method update_process"):
-        session.update({})
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def test_inline_a_job_may_be_stopped_from_within_and_by_a_kill(inline: HostDrive
 
 
 def test_inline_a_prepared_job_is_started_updated_or_discarded(inline: HostDriver):
-    inline.host.initialise(1, code("ret = {'destination_paths': self.updates}"))
-    inline.host.update(1, code("new"))
+    inline.host.initialise(1, code("raise AssertionError('the old parameters')"))
+    inline.host.update(1, code("ret = {'destination_paths': ['new']}"))
     inline.host.start(1, ())
     inline.host.initialise(2, code(""))
     inline.host.discard(2)

@@ -21,7 +21,7 @@ from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES
 from mcai_worker_sdk.host.runner import Runner
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobState
-from tests.unit.host_kit import CodeWorker, code, setup_of
+from tests.unit.host_kit import CodeWorker, setup_of
 
 
 class Parameters(mcai.WorkerParameters):
@@ -326,59 +326,6 @@ def test_a_discarded_job_is_stopped_and_its_channel_closed():
 
     assert (runner.discard(1).state, runner.current_job_id) == (JobState.STOPPED, None)
     assert runner.discard(1).state is JobState.STOPPED
-
-
-# Updates
-
-
-def test_an_update_from_another_thread_reaches_the_running_job():
-    began, updated = threading.Event(), threading.Event()
-
-    def work(*_: Any) -> Any:
-        began.set()
-        assert updated.wait(30)
-        return {"destination_paths": runner._setup.worker.updates}  # type: ignore[attr-defined]
-
-    runner = Runner(setup_of(Scripted(work)), lambda *_: None)
-    answers: list[str | None] = []
-
-    def update() -> None:
-        began.wait(30)
-        answers.extend(runner.update(1, code(text)) for text in ("b", "refuse"))
-        answers.append(runner.update(2, code("c")))
-        updated.set()
-
-    thread = threading.Thread(target=update)
-    thread.start()
-    result = runner.run(1, ())
-    thread.join()
-
-    assert result.destination_paths == ("b",)
-    taken, refused, not_running = answers
-    assert taken is None
-    assert (refused or "").startswith("ValueError: not now")
-    assert not_running == "Job 2 is not running: the update is refused."
-
-
-def test_an_update_with_wrong_parameters_is_refused_and_the_job_goes_on():
-    refusals: list[str | None] = []
-    runner = runner_of(lambda *_: refusals.append(runner.update(1, (parameter("number", "x"),))))
-    result = runner.run(1, ())
-
-    assert "number" in (refusals[0] or "")
-    assert result.state is JobState.COMPLETED
-
-
-def test_a_worker_without_update_process_says_so():
-    class Plain:
-        def process(self, _channel: Any, _parameters: Any, job_id: int) -> Any:
-            return {"destination_paths": [runner.update(job_id, ()) or "taken"]}
-
-    runner = Runner(setup_of(Plain(), Parameters), lambda *_: None)
-
-    assert runner.run(1, ()).destination_paths == (
-        "The worker takes no update: it defines no update_process(parameters) method.",
-    )
 
 
 # After the end

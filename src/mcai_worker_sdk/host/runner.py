@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
@@ -35,6 +35,9 @@ _logger = logging.getLogger(__name__)
 
 #: What the media runner takes from an order even when the parameters class does not declare it.
 MEDIA_PARAMETER_IDS = frozenset({"source_path", "destination_path", "batch_size", "sdk_start_index", "sdk_stop_index"})
+
+#: How long a job whose work is done waits for an ``update_process`` that still runs, which may wait for that work.
+UPDATE_GRACE_SECONDS = 5.0
 
 _STATE_OF_STATUS = {
     JobStatus.Completed: JobState.COMPLETED,
@@ -76,11 +79,12 @@ class ProcessBody:
         return self._worker.process(self._channel, self._parameters, self._job_id)
 
     def update(self, parameters: Any) -> None:
-        """Call the worker's ``update_process`` if it has one."""
+        """Call the worker's ``update_process`` if it has one. A ``process`` yet to come gets what that took."""
         update = getattr(self._worker, "update_process", None)
         if update is None:
             raise JobError("The worker takes no update: it defines no update_process(parameters) method.")
         update(parameters)
+        self._parameters = parameters
 
     def close(self) -> None:
         """Nothing was taken."""
@@ -94,6 +98,9 @@ class JobRun:
     order_parameters: Sequence[OrderParameter]
     channel: McaiChannel
     body: JobBody | None = None
+    """Its work while it takes updates: from when its parameters are known until it ends."""
+    updating: threading.RLock = field(default_factory=threading.RLock)
+    """Held while ``body`` takes an update. Reentrant: inline, one may come from within another."""
     wall_started: float = 0.0
     cpu_started: float = 0.0
 
@@ -123,6 +130,7 @@ class Runner:
         """In a process that user code forked: the threads that may have held the locks are not here."""
         self._lock = threading.RLock()
         if self._job is not None:
+            self._job.updating = threading.RLock()
             self._job.channel._begin_as_copy()
 
     @property
@@ -198,16 +206,27 @@ class Runner:
         Returns:
             ``None`` when the worker took them, the reason when it did not.
         """
-        job = self._job
-        body = job.body if job is not None and job.job_id == job_id else None
-        if body is None:
-            return f"Job {job_id} is not running: the update is refused."
         try:
-            body.update(self._build_parameters(parameters)[0])
+            self._update(job_id, parameters)
+        except WorkerSdkError as error:
+            _logger.warning("The update of the job failed: %s", error, extra={"job_id": job_id})
+            return describe_failure(error)
         except BaseException as error:
             _logger.warning("The update of the job failed.", exc_info=error, extra={"job_id": job_id})
             return describe_failure(error)
         return None
+
+    def _update(self, job_id: int, order_parameters: Sequence[OrderParameter]) -> None:
+        job = self._job
+        if job is None or job.job_id != job_id or job.body is None:
+            raise _not_running(job_id)
+        parameters, _ = self._build_parameters(order_parameters)
+        # That may have taken seconds: the job may be over, and the next one in hand, if only another run of this one.
+        with job.updating:
+            body = job.body
+            if body is None:
+                raise _not_running(job_id)
+            body.update(parameters)
 
     def _begin(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobRun:
         current_job.set(job_id)
@@ -299,13 +318,31 @@ class Runner:
         )
 
     def _close_body(self, job: JobRun) -> None:
+        # From here on updates are refused.
         body, job.body = job.body, None
         if body is None:
             return
+        _await_update(job)
         try:
             body.close()
         except Exception:
             _logger.warning("Closing the job's media failed.", exc_info=True, extra={"job_id": job.job_id})
+
+
+def _await_update(job: JobRun) -> None:
+    """Let an ``update_process`` come to its end before the next job may begin; not for ever."""
+    if job.updating.acquire(timeout=UPDATE_GRACE_SECONDS):
+        job.updating.release()
+        return
+    _logger.warning(
+        "update_process of the job has not returned for %g s: the job ends without it. Later updates wait for it.",
+        UPDATE_GRACE_SECONDS,
+        extra={"job_id": job.job_id},
+    )
+
+
+def _not_running(job_id: int) -> JobError:
+    return JobError(f"Job {job_id} is not running: the update is refused.")
 
 
 def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:

@@ -1,5 +1,5 @@
 """
-The other end of the link: user code in the thread that serves, commands in a thread beside it.
+The other end of the link: user code in the thread that serves, commands in a thread beside it, updates in a third.
 
 The main thread of the job process serves, or a thread of the supervisor (``MCAI_ISOLATION=thread``), where nothing of
 the process may be changed.
@@ -60,15 +60,13 @@ def _listen(
     on_orphaned: Callable[[], None],
 ) -> None:
     exiting = False
+    updates = _Updates(job_link, runner)
     for command in job_link.commands():
         match command:
             case link.Stop():
                 runner.stop(command.job_id)
             case link.Update():
-                # In a thread of its own: user code may take its time, and a stop must not wait for it.
-                threading.Thread(
-                    target=_update, args=(job_link, runner, command), name="mcai-update", daemon=True
-                ).start()
+                updates.take(command)
             case link.Run() | link.Initialise():
                 runner.expect(command.job_id)
                 commands.put(command)
@@ -77,14 +75,47 @@ def _listen(
                 commands.put(command)
         # An order may hold megabytes; it is not kept until the next one comes.
         del command
+    updates.end()
     if not exiting:
         on_orphaned()
         commands.put(link.Exit())
 
 
-def _update(job_link: JobLink, runner: Runner, command: link.Update) -> None:
-    refusal = runner.update(command.job_id, link.order_parameters(command.parameters))
-    job_link.send(link.Updated(command.job_id, refusal))
+class _Updates:
+    """
+    Hands updates to the running job, one after the other as they came.
+
+    In a thread of its own: credentials and user code may take their time, and a stop must not wait for them.
+    """
+
+    def __init__(self, job_link: JobLink, runner: Runner) -> None:
+        self._job_link = job_link
+        self._runner = runner
+        self._commands: queue.SimpleQueue[link.Update | None] = queue.SimpleQueue()
+        self._is_started = False
+
+    def take(self, command: link.Update) -> None:
+        """Hand it over when those before it are done."""
+        if not self._is_started:
+            self._is_started = True
+            threading.Thread(target=self._run, name="mcai-update", daemon=True).start()
+        self._commands.put(command)
+
+    def end(self) -> None:
+        """No other comes: let the thread end."""
+        self._commands.put(None)
+
+    def _run(self) -> None:
+        while self._hand_over(self._commands.get()):
+            pass
+
+    def _hand_over(self, command: link.Update | None) -> bool:
+        """Report what became of one; False after the last. Keeps none of them."""
+        if command is None:
+            return False
+        refusal = self._runner.update(command.job_id, link.order_parameters(command.parameters))
+        self._job_link.send(link.Updated(command.job_id, refusal))
+        return True
 
 
 def _obey(runner: Runner, command: link.Command, job_link: JobLink, on_orphaned: Callable[[], None]) -> bool:

@@ -27,7 +27,7 @@ from mcai_worker_sdk.media.selection import Selection, select_streams
 from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.urls import shown_url
 
-__all__ = ["MediaOptions", "MediaSession", "MediaWorker"]
+__all__ = ["MediaOptions", "MediaSession", "MediaWorker", "WorkerTurns"]
 
 _LOGGER = logging.getLogger("mcai_worker_sdk.media")
 
@@ -59,12 +59,34 @@ class MediaWorker(Protocol):
         """Clean up after the last batch."""
 
 
+class WorkerTurns:
+    """
+    Calls of the worker, one at a time: who waits has the next turn.
+
+    A lock alone is not enough: the thread that gives it back and asks for it again, for its next batch, mostly has it
+    before an update that waits wakes up.
+    """
+
+    def __init__(self) -> None:
+        # Reentrant, both: an update may come from within a batch, in the same thread.
+        self._next = threading.RLock()
+        self._call = threading.RLock()
+
+    def __enter__(self) -> None:
+        # Who waits for the call in hand holds up those that come later, the next batch among them.
+        with self._next:
+            self._call.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._call.release()
+
+
 class MediaSession:
     """
     Run one job of a media worker.
 
     :meth:`open`, :meth:`run`, :meth:`close` are called in this order, in one thread, which is also the one the worker's
-    methods are called in. :meth:`update` may be called from another.
+    methods are called in. :meth:`update` may be called from another, at any time.
     """
 
     def __init__(
@@ -105,8 +127,9 @@ class MediaSession:
         #: Per stream, the source's time up to which segments have come; their last frames may wait for their batch.
         self._segment_ends: dict[int, float] = {}
         self._must_end_worker = False
-        # Holds an update back while a batch is processed, so that a worker never sees both at once.
-        self._worker_calls = threading.RLock()
+        # Between the worker's init_process and its ending_process; changes only in a turn.
+        self._takes_updates = False
+        self._worker_turns = WorkerTurns()
 
     def open(self) -> None:
         """
@@ -120,6 +143,13 @@ class MediaSession:
             MediaSourceError: The source cannot be opened.
             MediaFilterError: A stream descriptor or a filter is refused.
         """
+        # One turn for all of it: an update that comes meanwhile is the worker's next call after init_process, however
+        # long that or the wait for the source takes.
+        with self._worker_turns:
+            self._open()
+            self._takes_updates = self._pipeline is not None
+
+    def _open(self) -> None:
         source_path = self._text("source_path")
         self._destination = self._text("destination_path")
         time_range = TimeRange.from_values(self._values)
@@ -169,10 +199,11 @@ class MediaSession:
 
     def update(self, parameters: object) -> None:
         """
-        Give the worker new parameters, between two batches.
+        Give the worker new parameters: between two batches, or after ``init_process`` when that is still to come.
 
         Raises:
-            JobError: The worker has no ``update_process``.
+            JobError: The worker has no ``update_process``, or the job came to its end, or never to ``init_process``.
+            Exception: What ``update_process`` raised: the worker refuses the parameters.
         """
         update_process = getattr(self._worker, "update_process", None)
         if update_process is None:
@@ -180,8 +211,9 @@ class MediaSession:
                 f"Job {self._job_id} cannot be updated: the worker has no method update_process; expected one that "
                 "takes the new parameters. Stop the job and send a new one."
             )
-        with self._worker_calls:
-            self._parameters = parameters
+        with self._worker_turns:
+            if not self._takes_updates:
+                raise JobError(f"Job {self._job_id} is not running: the update is refused.")
             update_process(parameters)
 
     def close(self) -> None:
@@ -257,7 +289,7 @@ class MediaSession:
 
     def _call_worker(self, process: Callable[[str, int, list[Any]], Any], stream_index: int, batch: list[Any]) -> None:
         assert self._writer is not None
-        with self._worker_calls:
+        with self._worker_turns:
             result = process(str(self._job_id), stream_index, batch)
         self._writer.write(result)
 
@@ -275,7 +307,8 @@ class MediaSession:
     def _end_worker(self) -> None:
         if self._must_end_worker:
             self._must_end_worker = False
-            with self._worker_calls:
+            with self._worker_turns:
+                self._takes_updates = False
                 self._worker.ending_process()
 
     def _finish(self) -> dict[str, Any]:
