@@ -199,17 +199,18 @@ def test_a_progression_waits_for_no_thread_that_waits_for_the_supervisor(ends: t
     supervisor_end, job_end = ends
     job_link = JobLink(job_end)
     log = link.Log({"message": "x" * 5_000_000})
-    logger = threading.Thread(target=job_link.send, args=(log,))
+    logger = threading.Thread(target=lambda: job_link.send(log) and job_link.send(link.Initialised(1)))
     logger.start()
     supervisor_end.recv(1, socket.MSG_PEEK)
 
     # The logger holds the link in the middle of its frame; this returns all the same.
     job_link.send_progression(1, 10)
     job_link.send_progression(1, 20)
-    reports = read_until(supervisor_end, link.Progressed(1, 20))
+    reports = read_until(supervisor_end, link.Initialised(1))
     logger.join()
 
-    assert reports == [log, link.Progressed(1, 20)]
+    # Whether there was room for it behind the frame or not: it comes before anything that follows.
+    assert reports == [log, link.Progressed(1, 20), link.Initialised(1)]
 
 
 def test_a_progression_that_the_socket_took_in_part_is_finished_by_what_follows():
