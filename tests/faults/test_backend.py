@@ -146,6 +146,23 @@ async def test_the_list_is_kept_by_direct_messages_too(scene: Scene):
         await scene.leaves_nothing(worker)
 
 
+async def test_a_job_listed_while_the_list_is_fetched_stays_listed(scene: Scene, backend: BackendStandIn):
+    async with scene.worker(**backend.environ()) as worker:
+        await worker.created(scene.tap)
+        await eventually(lambda: backend.lines().count(f"GET {BLACK_LIST}"), bool)
+        backend.script("GET", BLACK_LIST, Answer(body={"data": [9], "total": 1}, delay_seconds=2))
+        await scene.tap.direct({"type": "sync_black_list"})
+        await eventually(lambda: backend.lines().count(f"GET {BLACK_LIST}") == 2, bool)
+        await scene.tap.direct({"type": "add_to_black_list", "job_id": 7})
+        assert await black_list(scene) == [7]
+        await until_listed(scene, [7, 9])
+        await scene.submit(7)
+        await scene.works()
+
+        assert (scene.ends(7), scene.runs(7)) == ([], 0)
+        await scene.leaves_nothing(worker)
+
+
 async def test_an_expired_session_is_renewed(scene: Scene, backend: BackendStandIn):
     async with scene.worker(**backend.environ()) as worker:
         await worker.created(scene.tap)

@@ -158,6 +158,29 @@ async def test_suspended_over_a_lost_link_the_worker_stays_suspended(scene: Scen
         await scene.leaves_nothing(worker)
 
 
+async def test_a_worker_resumed_while_its_job_runs_leaves_the_next_order_in_the_queue(scene: Scene):
+    # Without attempts to spare: an order that was fetched and put back would end in a job_error.
+    async with scene.worker(MESSAGE_TTL_LIMIT="0") as worker:
+        await worker.created(scene.tap)
+        await scene.submit_gated(1)
+        await scene.submit(2)
+        activities = []
+        for answered, kind in enumerate(("stop_consuming_jobs", "resume_consuming_jobs"), 1):
+            await scene.tap.direct({"type": kind})
+            answers = await scene.tap.wait_for("worker_status", count=answered)
+            activities.append(answers[-1]["body"]["worker"]["activity"])
+        await scene.status()
+        scene.open_gate()
+        await scene.ended(2)
+        await scene.works()
+
+        assert activities == ["Suspended", "Busy"]
+        assert "delivered before" not in worker.log
+        assert (scene.ends(1), scene.runs(1)) == (["job_completed"], 1)
+        assert (scene.ends(2), scene.runs(2)) == (["job_completed"], 1)
+        await scene.leaves_nothing(worker)
+
+
 async def test_an_initialised_job_survives_a_lost_link(scene: Scene):
     async with scene.worker() as worker:
         await worker.created(scene.tap)

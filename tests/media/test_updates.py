@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -13,8 +14,7 @@ from mcai_worker_sdk.media import session as session_module
 from tests.media.live_support import InThread
 from tests.media.support import NotingWorker, make_session
 
-#: How long a test gives a thread to come to where it has to wait, in seconds.
-ARRIVAL_SECONDS = 0.2
+DEADLINE_SECONDS = 20.0
 
 
 class Updatable:
@@ -49,11 +49,19 @@ class Updatable:
         self.log.append("ending")
 
 
+def stands_in_line(turns, caller):
+    """Wait until a call has the next turn of the worker, or has ended. A lock tells nobody who waits for it."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while caller.thread.is_alive() and turns._next.acquire(blocking=False):
+        turns._next.release()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return caller
+
+
 def updating(session, level):
     """Update in a thread of its own, which has come to where it has to wait."""
-    updater = InThread(lambda: session.update(level))
-    time.sleep(ARRIVAL_SECONDS)
-    return updater
+    return stands_in_line(session._worker_turns, InThread(lambda: session.update(level)))
 
 
 def cues(tmp_path, count):
@@ -64,19 +72,27 @@ def cues(tmp_path, count):
     return path
 
 
-@pytest.fixture
-def held_source(monkeypatch):
-    """An event without which no source opens, as for want of an SRT peer."""
-    peer, open_source = threading.Event(), session_module.open_source
+class HeldSource:
+    """A source that does not open until its peer is there, as with SRT."""
 
-    def open_held(url, hwaccel, channel):
-        while not peer.wait(0.01):
+    def __init__(self):
+        self.is_asked = threading.Event()
+        self.peer = threading.Event()
+        self.open = session_module.open_source
+
+    def __call__(self, url, hwaccel, channel):
+        self.is_asked.set()
+        while not self.peer.wait(0.01):
             if channel.is_stopped():
                 return None
-        return open_source(url, hwaccel, channel)
+        return self.open(url, hwaccel, channel)
 
-    monkeypatch.setattr(session_module, "open_source", open_held)
-    return peer
+
+@pytest.fixture
+def held_source(monkeypatch):
+    source = HeldSource()
+    monkeypatch.setattr(session_module, "open_source", source)
+    return source
 
 
 def test_an_update_reaches_the_worker_between_two_batches(media_files, tmp_path):
@@ -132,8 +148,7 @@ def test_who_waits_for_the_worker_has_it_before_who_gives_it_back_and_asks_again
     turns = session_module.WorkerTurns()
     order = []
     with turns:
-        updater = InThread(update)
-        time.sleep(ARRIVAL_SECONDS)
+        updater = stands_in_line(turns, InThread(update))
     with turns:
         order.append("batch")
     updater.result()
@@ -154,7 +169,8 @@ def test_an_update_during_init_process_comes_before_the_first_batch(tmp_path):
     assert worker.log == [("init", None), ("update", 2), *["frames"] * 3, "ending"]
 
 
-def test_updates_while_the_job_waits_for_its_source_come_after_init_process(tmp_path, held_source):
+@pytest.mark.parametrize("level", [2, 99])
+def test_an_update_while_the_job_waits_for_its_source_comes_after_init_process(tmp_path, held_source, level):
     worker = Updatable()
     session, _, _ = make_session(worker, cues(tmp_path, 2), tmp_path / "out.json")
 
@@ -163,22 +179,22 @@ def test_updates_while_the_job_waits_for_its_source_come_after_init_process(tmp_
         session.run()
 
     running = InThread(job)
-    time.sleep(ARRIVAL_SECONDS)
-    taken, refused = updating(session, 2), updating(session, 99)
+    assert held_source.is_asked.wait(DEADLINE_SECONDS)
+    updater = updating(session, level)
     assert worker.log == []
-    held_source.set()
+    held_source.peer.set()
     running.result()
-    taken.result()
-    with pytest.raises(ValueError, match="at most 10"):
-        refused.result()
-    assert worker.log == [("init", None), ("update", 2), "frames", "frames", "ending"]
+    with pytest.raises(ValueError, match="at most 10") if level > 10 else nullcontext():
+        updater.result()
+    taken = [("update", 2)] if level == 2 else []
+    assert worker.log == [("init", None), *taken, "frames", "frames", "ending"]
 
 
 def test_an_update_that_waits_for_the_source_of_a_stopped_job_is_refused(tmp_path, held_source):
     worker = Updatable()
     session, channel, _ = make_session(worker, cues(tmp_path, 2), tmp_path / "out.json")
     running = InThread(session.open)
-    time.sleep(ARRIVAL_SECONDS)
+    assert held_source.is_asked.wait(DEADLINE_SECONDS)
     updater = updating(session, 2)
     channel._request_stop()
     running.result()

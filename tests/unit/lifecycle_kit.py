@@ -103,3 +103,41 @@ def received(delivery: Delivery) -> ev.OrderReceived | ev.OrderUnreadable:
         return ev.OrderReceived(delivery, parse_order(delivery.body))
     except ProtocolError as error:
         return ev.OrderUnreadable(delivery, str(error), error.job_id)
+
+
+class BlackListModel:
+    """What the worker's black list must be."""
+
+    def __init__(self) -> None:
+        self.job_ids: set[int] = set()
+        #: What direct messages said since the backend was asked, how much of it before the last question, and how many
+        #: answers are to come.
+        self.news: list[tuple[int, bool]] = []
+        self.before = 0
+        self.questions = 1
+
+    def asked(self) -> None:
+        """A question to the backend."""
+        if self.questions == 0:
+            self.news = []
+        self.before = len(self.news)
+        self.questions += 1
+
+    def dropped(self, job_id: int) -> None:
+        """The question that also tells the backend what became of a job."""
+        self.asked()
+        self.news = [one for one in self.news if one[0] != job_id]
+        self.before = len(self.news)
+
+    def told(self, job_id: int, *, listed: bool) -> None:
+        """A direct message."""
+        self.news.append((job_id, listed))
+        (self.job_ids.add if listed else self.job_ids.discard)(job_id)
+
+    def answered(self, job_ids: frozenset[int]) -> None:
+        """The backend's list, as it was when it was asked."""
+        self.job_ids = set(job_ids)
+        for job_id, listed in self.news:
+            (self.job_ids.add if listed else self.job_ids.discard)(job_id)
+        self.news, self.before = self.news[self.before :], 0
+        self.questions = 1 if self.questions > 1 else 0

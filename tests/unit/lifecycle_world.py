@@ -22,7 +22,7 @@ from mcai_worker_sdk.protocol.orders import (
     UpdateProcess,
 )
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
-from tests.unit.lifecycle_kit import received
+from tests.unit.lifecycle_kit import BlackListModel, received
 
 OrderKey = tuple[int, bytes, int]
 
@@ -43,8 +43,13 @@ _STARTS = (
     fx.CheckRequirements,
     fx.ConsumeJobs,
     fx.AnnounceCreated,
+    fx.AwaitReturn,
     fx.Terminate,
 )
+
+
+#: A job that is in hand before one of these and not after did not run.
+_ENDS_NO_JOB = (ev.LinkLost, ev.HostFailed, ev.RequirementsChecked)
 
 
 @dataclass
@@ -88,6 +93,13 @@ class World:
         self.returning_direct: list[Delivery] = []
         #: Orders that are done with while the broker may not know it, with the attempts they had.
         self.done: dict[OrderKey, int] = {}
+        #: Whether one of them is certain to come, and nothing else came first.
+        self.certain = False
+        self.linked = True
+        #: What the clock was asked for last, while it counts.
+        self.alarm: fx.AwaitReturn | None = None
+        self.black_list = BlackListModel()
+        self.max_jobs, self.jobs_ended = options.max_jobs, 0
         self.unproven: tuple[OrderKey, Delivery] | None = None
         self.unproven_direct: Delivery | None = None
         self.draining = False
@@ -98,6 +110,11 @@ class World:
         """The one order of the job queue that waits for its settlement: prefetch is 1."""
         return next((delivery for delivery in self.open if delivery.lane is Lane.JOBS), None)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether an order that is done with is waited for, whatever the switches say."""
+        return self.certain and bool(self.done)
+
     # Events
 
     def deliver(self, delivery: Delivery) -> list[Effect]:
@@ -105,7 +122,8 @@ class World:
         event = received(delivery)
         if delivery.lane is Lane.JOBS:
             assert self.unsettled_order is None
-            self.unproven = None
+            self.unproven = self.alarm = None
+        fetched_for_another = self.consuming and (self.suspended or self.shutting_down) and self.run is None
         expected, run = self._expected_of(event), self.run
         phase = self._phase()
         if isinstance(event, ev.OrderReceived) and run is not None:
@@ -120,6 +138,10 @@ class World:
             assert fx.Settle(delivery, Case.REPORTED) not in settled, "only what is done with is dropped as reported"
         if isinstance(event, ev.OrderReceived):
             if delivery.lane is Lane.JOBS and isinstance(event.order, JobOrder):
+                if fetched_for_another and expected is None:
+                    case = Case.SHUTTING_DOWN if self.shutting_down else Case.SUSPENDED
+                    assert settled == [fx.Settle(delivery, case)], "what was not waited for goes back at once"
+                    assert not self.consuming, "and nothing more is fetched"
                 assert effects or expected == [], "only the order of the job in hand is adopted without a word"
             self._check_direct(event, run, phase, effects)
         assert delivery not in self.open or delivery.lane is Lane.JOBS, "direct messages are settled at once"
@@ -140,7 +162,7 @@ class World:
     def _check_direct(self, event: ev.OrderReceived, run: Run | None, phase: str | None, effects: list[Effect]) -> None:
         """What an order about one job must do, and at once."""
         order, delivery = event.order, event.delivery
-        kinds = [type(effect) for effect in effects]
+        kinds = [type(effect) for effect in effects if not isinstance(effect, fx.AwaitReturn)]
         named = run is not None and run.job_id == getattr(order, "job_id", None)
         idle = run is None and not self.shutting_down
         begins = isinstance(order, InitProcess) or (isinstance(order, JobOrder) and delivery.lane is Lane.DIRECT)
@@ -180,6 +202,7 @@ class World:
             return []
         attempts = self.done.pop(key, None)
         if attempts is None or not _came_back(delivery, attempts):
+            self.certain = False
             return None
         return [fx.Settle(delivery, Case.REPORTED)]
 
@@ -196,10 +219,11 @@ class World:
             self.returning.append(again(delivery, redelivered=True))
         self.void += self.open
         self.open = []
+        revoked = self.terminated and self.unproven is not None
         if self.unproven is not None:
             key, delivery = self.unproven
             self.done[key] = delivery.attempts
-            if acknowledgement_too:
+            if acknowledgement_too or revoked:
                 self.returning.append(again(delivery, redelivered=True))
         if self.unproven_direct is not None and acknowledgement_too:
             self.returning_direct.append(again(self.unproven_direct, redelivered=True))
@@ -207,11 +231,31 @@ class World:
         run = self.run
         if run:
             run.holds = None
+        self.linked = False
+        self.certain |= revoked
+        self.terminated &= not revoked
         effects = self.feed(ev.LinkLost())
+        assert (fx.Stay() in effects) == revoked, "the end waits for an order whose settlement was not sent"
         assert not [effect for effect in effects if isinstance(effect, fx.PublishResult | fx.Settle)]
         kept = run if run and not (run.queued and run.checking) else None
         assert self.run is kept, "only a queued job that did not run yet goes with the link"
         return effects
+
+    def restore_link(self) -> None:
+        """The broker delivers again."""
+        self.linked = True
+        assert isinstance(self.feed(ev.LinkRestored())[0], fx.FetchBlackList)
+
+    def return_overdue(self) -> None:
+        """The clock says that what may come back would have come by now."""
+        assert self.alarm is not None
+        stale = self.lifecycle.feed(ev.ReturnOverdue(self.alarm.number - 1))
+        assert stale == [], "the clock's answer to an older question says nothing"
+        if self.alarm.brief:
+            self.certain = False
+        else:
+            self.done.clear()
+        self.feed(ev.ReturnOverdue(self.alarm.number))
 
     def answer_check(self, missing: list[str]) -> list[Effect]:
         """The oldest look for requirements ends; its job may be gone."""
@@ -240,7 +284,7 @@ class World:
             assert published == ([JobResult(run.job_id, JobState.STOPPED)] if direct else [])
             assert settled == ([fx.Settle(run.holds, Case.SHUTTING_DOWN)] if run and run.holds else [])
             assert self.run is None
-            assert self.terminated
+            assert self.terminated or self.awaits
             assert not self.draining
         else:
             assert (published, settled) == ([], [])
@@ -254,8 +298,11 @@ class World:
         assert self.run is not None
         job_id, self.host = self.host.job_id, None
         run, state = self.run, JobState.ERROR if self.run.expired else state
-        effects = self.feed(ev.JobEnded(JobResult(job_id, state)))
         given_back = run.abandoned and run.queued and not run.told_to_end and state is not JobState.COMPLETED
+        if run.queued and run.holds is None and not given_back:
+            self.done[run.key] = run.attempts
+            self.certain = not self.holding_off
+        effects = self.feed(ev.JobEnded(JobResult(job_id, state)))
         settled = [effect.case for effect in effects if isinstance(effect, fx.Settle)]
         published = [effect.result for effect in effects if isinstance(effect, fx.PublishResult)]
         if given_back:
@@ -266,8 +313,6 @@ class World:
             assert len(settled) == (1 if run.holds else 0)
         if run.expired and not given_back:
             assert published == [failed_result(job_id, EXPIRED)]
-        if run.queued and run.holds is None and not given_back:
-            self.done[run.key] = run.attempts
         assert self.lifecycle.current_job_id is None
         return effects
 
@@ -280,6 +325,9 @@ class World:
             assert accepts is not None, "a job comes into hand only by an order"
             assert in_hand == accepts.job_id
             self.run = accepts
+        if before is not None and in_hand is None and not isinstance(event, _ENDS_NO_JOB):
+            self.jobs_ended += 1
+            self.shutting_down |= self.jobs_ended == self.max_jobs
         self._settle_and_obey(effects)
         if in_hand is None:
             self.run, self.holding_off = None, False
@@ -312,6 +360,8 @@ class World:
         if settle.case is Case.REQUIREMENTS_MISSING:
             assert fx.Delay(delivery) in published
         if settle.case is Case.ENGAGED:
+            assert self.run is not None
+        if settle.settlement is Settlement.REQUEUE and self.run is not None and delivery is not self.run.holds:
             self.holding_off = True
         if settle.settlement is Settlement.REQUEUE:
             self.returning.append(again(delivery, redelivered=True))
@@ -355,7 +405,18 @@ class World:
                 assert self.run.job_id == effect.job_id
             case fx.ConsumeJobs() | fx.PauseJobs():
                 assert self.consuming is isinstance(effect, fx.PauseJobs), "consuming is asked for in turns"
+                held = self.run is not None and self.run.holds in self.open
+                assert isinstance(effect, fx.PauseJobs) or not held, "one order at a time"
                 self.consuming = not self.consuming
+            case fx.AwaitReturn():
+                assert self.alarm is None or effect.brief is not self.alarm.brief, "the clock is asked once"
+                self.alarm = effect
+            case fx.FetchBlackList():
+                self.black_list.asked()
+            case fx.DeleteBlackListed():
+                self.black_list.dropped(effect.job_id)
+            case fx.ReportBlackList():
+                assert list(effect.job_ids) == sorted(self.black_list.job_ids)
             case fx.Drain():
                 assert self.shutting_down
                 assert self.host is not None, "grace is for a job that the host has"
@@ -367,13 +428,27 @@ class World:
                 pass
 
     def _check_consumer(self, effects: Iterable[Effect]) -> None:
-        if any(isinstance(effect, fx.Terminate) for effect in effects):
-            self.shutting_down = True
-        engaged = self.run is not None and not self.run.queued
-        wanted = self.ready and not (self.suspended or self.shutting_down or self.holding_off or engaged)
-        assert self.consuming == wanted
-        if self.shutting_down and self.run is None:
-            assert self.terminated, "an idle worker that was told to end has ended"
+        run = self.run
+        engaged = run is not None and not run.queued
+        owed = self.awaits or (run is not None and run.queued and run.holds is None)
+        wanted = self.ready and not (self.holding_off or engaged)
+        wanted &= owed or not (self.suspended or self.shutting_down)
+        if wanted and run is not None and run.holds:
+            # One that was paused is not started beside an order in hand; one that runs is left alone.
+            assert fx.PauseJobs() not in effects
+        else:
+            assert self.consuming == wanted
+        if self.shutting_down and run is None:
+            assert self.terminated == (not self.awaits), "an idle worker that was told to end has ended, or waits"
+        self._check_alarm()
+
+    def _check_alarm(self) -> None:
+        waiting = self.linked and self.consuming and self.run is None and bool(self.done)
+        if waiting:
+            assert self.alarm is not None, "no order is waited for without end"
+            assert self.alarm.brief == (self.shutting_down or self.suspended)
+        else:
+            self.alarm = None
 
 
 def again(delivery: Delivery, **changes: object) -> Delivery:

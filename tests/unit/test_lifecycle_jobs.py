@@ -1,5 +1,7 @@
 """Jobs of the job queue: their way from order to result, requirements, attempts, black list."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mcai_worker_sdk.lifecycle import effects as fx
@@ -215,9 +217,85 @@ def test_a_job_taken_off_the_black_list_runs() -> None:
     assert of_kind(driver.deliver(job())[1], fx.RunJob)
 
 
-def test_the_backends_list_replaces_the_workers() -> None:
+def _listed(driver: Driver) -> list[int]:
+    (report,) = of_kind(driver.tell("get_black_list"), fx.ReportBlackList)
+    return list(report.job_ids)
+
+
+@pytest.mark.parametrize("asks", [lambda d: d.tell("sync_black_list"), lambda d: d.feed(ev.LinkRestored())])
+def test_what_is_said_while_the_backend_is_asked_is_newer_than_its_answer(asks: Callable[[Driver], object]) -> None:
+    driver = Driver()
+    driver.feed(ev.BlackListFetched(frozenset()))
+    asks(driver)
+    driver.tell("add_to_black_list", 7)
+    driver.tell("delete_from_black_list", 8)
+    driver.feed(ev.BlackListFetched(frozenset({8, 9})))
+    assert _listed(driver) == [7, 9]
+    assert not of_kind(driver.deliver(job())[1], fx.RunJob)
+
+
+def test_what_is_said_before_the_first_answer_is_newer_too() -> None:
     driver = Driver()
     driver.tell("add_to_black_list", 7)
+    driver.tell("sync_black_list")
+    driver.feed(ev.BlackListFetched(frozenset({9})))
+    assert _listed(driver) == [7, 9]
+
+
+def test_of_what_is_said_about_a_job_meanwhile_the_last_word_counts() -> None:
+    driver = Driver()
+    for order_type in ("add_to_black_list", "delete_from_black_list", "add_to_black_list"):
+        driver.tell(order_type, 7)
+    for order_type in ("add_to_black_list", "delete_from_black_list"):
+        driver.tell(order_type, 8)
+    driver.feed(ev.BlackListFetched(frozenset({8})))
+    assert _listed(driver) == [7]
+
+
+def test_what_is_said_between_two_answers_is_newer_than_the_second() -> None:
+    driver = Driver()
+    driver.tell("sync_black_list")
+    driver.feed(ev.BlackListFetched(frozenset()))
+    driver.tell("add_to_black_list", 7)
+    driver.feed(ev.BlackListFetched(frozenset()))
+    assert _listed(driver) == [7]
+
+
+def test_what_was_said_does_not_stand_against_the_backend_for_ever_when_a_question_failed() -> None:
+    driver = Driver()
+    driver.feed(ev.BlackListFetched(frozenset({1})))
+    driver.deliver(job(1))
+    driver.tell("add_to_black_list", 7)
+    for listed in ([7], [], []):
+        driver.tell("sync_black_list")
+        driver.feed(ev.BlackListFetched(frozenset()))
+        assert _listed(driver) == listed
+
+
+def test_a_question_asked_beside_one_that_is_answered_late_forgets_nothing() -> None:
+    driver = Driver()
+    driver.tell("sync_black_list")
+    driver.feed(ev.BlackListFetched(frozenset()))
+    driver.tell("add_to_black_list", 7)
+    driver.tell("sync_black_list")
+    driver.feed(ev.BlackListFetched(frozenset()))
+    assert _listed(driver) == [7], "the answer to the question before the message"
+
+
+def test_the_answer_to_a_dropped_job_has_the_last_word_about_it_and_no_other() -> None:
+    driver = Driver()
+    driver.tell("add_to_black_list", 7)
+    driver.deliver(job())
+    driver.tell("add_to_black_list", 8)
+    driver.feed(ev.BlackListFetched(frozenset()))
+    assert _listed(driver) == [8]
+
+
+def test_the_backends_list_replaces_what_was_said_before_it_was_asked() -> None:
+    driver = Driver()
+    driver.feed(ev.BlackListFetched(frozenset()))
+    driver.tell("add_to_black_list", 7)
+    driver.tell("sync_black_list")
     assert driver.feed(ev.BlackListFetched(frozenset({9, 8}))) == []
     assert of_kind(driver.tell("get_black_list"), fx.ReportBlackList) == [fx.ReportBlackList([8, 9])]
     assert of_kind(driver.deliver(job())[1], fx.RunJob)

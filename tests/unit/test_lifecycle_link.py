@@ -4,8 +4,8 @@ import pytest
 
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.reported import ReportedOrders
 from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.lifecycle.state import ReportedOrders
 from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import JobState
 from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results

@@ -123,6 +123,10 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(order_type=SMALL_TALK, job_id=JOB_IDS, lane=LANES)
     def small_talk(self, order_type: str | bytes, job_id: int, lane: Lane) -> None:
+        if lane is Lane.JOBS and self.world.unsettled_order is not None:
+            return
+        if order_type in ("add_to_black_list", "delete_from_black_list"):
+            self.world.black_list.told(job_id, listed=order_type == "add_to_black_list")
         self._deliver(order_type if isinstance(order_type, bytes) else control(order_type, job_id), lane)
 
     @rule(suspended=st.booleans())
@@ -133,6 +137,16 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(acknowledgement_too=st.booleans())
     def link_lost(self, acknowledgement_too: bool) -> None:
         self.world.lose_link(acknowledgement_too=acknowledgement_too)
+
+    @precondition(lambda self: not self.world.linked)
+    @rule()
+    def link_restored(self) -> None:
+        self.world.restore_link()
+
+    @precondition(lambda self: self.world.alarm is not None)
+    @rule()
+    def return_overdue(self) -> None:
+        self.world.return_overdue()
 
     @precondition(lambda self: self.world.unsettled_order is not None)
     @rule(elsewhere=st.integers(0, 2))
@@ -199,7 +213,9 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(job_ids=st.frozensets(JOB_IDS, max_size=1))
     def black_list_fetched(self, job_ids: frozenset[int]) -> None:
+        self.world.black_list.answered(job_ids)
         assert self.world.feed(ev.BlackListFetched(job_ids)) == []
+        self._deliver(control("get_black_list"), Lane.DIRECT)
 
     @precondition(lambda self: self.mortal)
     @rule(by_order=st.booleans())
@@ -212,6 +228,8 @@ class LifecycleMachine(RuleBasedStateMachine):
     def grace_expired(self) -> None:
         if self.world.run is not None:
             self.world.run.abandoned = True
+        else:
+            self.world.certain = False
         self.world.feed(ev.GraceExpired())
 
     @precondition(lambda self: self.mortal and not self.world.terminated)
@@ -220,6 +238,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         if not really:
             return
         self.world.shutting_down, self.world.host = True, None
+        self.world.done.clear()
+        self.world.unproven = None
         self.world.feed(ev.HostFailed("gone"))
         assert self.world.terminated
 
@@ -236,6 +256,10 @@ class LifecycleMachine(RuleBasedStateMachine):
             self._go_on([], JobState.COMPLETED)
         assert self.world.lifecycle.current_job_id is None
         assert self.world.open == [], "every delivery that is not void is settled"
+        if self.world.shutting_down and not self.world.terminated:
+            self.world.restore_link()
+            self.world.return_overdue()
+            assert self.world.terminated, "what is waited for at the end is waited for a while only"
 
 
 LifecycleMachine.TestCase.settings = settings(

@@ -125,6 +125,14 @@ def _engaged_without_link(driver: Driver) -> Delivery:
     return driver.deliver(job())[0]
 
 
+def _suspended_and_waiting(driver: Driver) -> Delivery:
+    driver.deliver(job())
+    driver.tell("stop_consuming_jobs")
+    driver.lose_link()
+    driver.end()
+    return driver.deliver(job(8))[0]
+
+
 def _late_order(driver: Driver) -> Delivery:
     driver.feed(ev.ShutdownRequested())
     return driver.deliver(job())[0]
@@ -189,6 +197,9 @@ SCENARIOS = [
     Scenario("another worker had it", Case.REPORTED, None, ACK, _reported_and_back_through_another_worker),
     Scenario("another job is initialised", Case.ENGAGED, None, REQUEUE, _engaged),
     Scenario("another job runs on without its link", Case.ENGAGED, None, REQUEUE, _engaged_without_link),
+    Scenario(
+        "an order comes to a worker that waits for its own", Case.SUSPENDED, None, REQUEUE, _suspended_and_waiting
+    ),
     Scenario("an order comes during the shutdown", Case.SHUTTING_DOWN, None, REQUEUE, _late_order),
     Scenario("a job runs out of grace", Case.SHUTTING_DOWN, None, REQUEUE, _out_of_grace),
     Scenario("a job is still checked at shutdown", Case.SHUTTING_DOWN, None, REQUEUE, _shut_down_while_checked),
@@ -248,6 +259,8 @@ def test_a_delivery_is_settled_once_and_after_its_publication(scenario: Scenario
         assert not [effect for effect in late if isinstance(effect, ANSWERS)], "the answer comes before the settlement"
     elif scenario.case is Case.REPORTED:
         assert _publications(driver.effects) == ["job_completed"], "one result for the two deliveries"
+    elif scenario.case is Case.SUSPENDED:
+        assert _publications(driver.effects) == ["job_completed"], "of the job whose order is waited for"
     else:
         assert _publications(driver.effects) == ([scenario.publishes] if scenario.publishes else [])
         assert _publications(driver.effects[places[0] :]) == [], "published before it is settled"

@@ -144,8 +144,8 @@ def test_a_job_out_of_grace_that_was_told_to_end_is_reported_and_not_run_again(
 
 def test_a_job_out_of_grace_without_its_link_is_left_to_the_broker() -> None:
     driver, _ = _out_of_grace()
-    driver.lose_link()
-    assert driver.end(state=JobState.STOPPED) == [fx.Terminate()]
+    assert driver.lose_link() == [fx.ConsumeJobs()], "a job that completes all the same acknowledges it"
+    assert driver.end(state=JobState.STOPPED) == [fx.PauseJobs(), fx.Terminate()]
 
 
 def test_grace_means_nothing_to_an_idle_worker() -> None:

@@ -71,6 +71,8 @@ CALLS: list[tuple[fx.Effect, list[tuple[Any, ...]]]] = [
     (fx.Warn("careful", 3), []),
     (fx.Drain(), [("drain",)]),
     (fx.Terminate(1), [("terminate", 1)]),
+    (fx.Stay(), [("stay",)]),
+    (fx.AwaitReturn(4, brief=True), [("await_return", 4, True)]),
 ]
 
 
@@ -140,6 +142,8 @@ def dispatcher(recorder: Recorder) -> Dispatcher:
         check_requirements=partner.check_requirements,
         drain=partner.drain,
         terminate=partner.terminate,
+        stay=partner.stay,
+        await_return=partner.await_return,
         on_result=partner.on_result,
     )
 

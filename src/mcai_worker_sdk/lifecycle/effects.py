@@ -13,6 +13,7 @@ from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState
 
 __all__ = [
     "AnnounceCreated",
+    "AwaitReturn",
     "CheckRequirements",
     "ConsumeJobs",
     "Delay",
@@ -33,6 +34,7 @@ __all__ = [
     "RunJob",
     "Settle",
     "StartJob",
+    "Stay",
     "StopJob",
     "Terminate",
     "UpdateJob",
@@ -186,6 +188,16 @@ class PauseJobs:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitReturn:
+    """Orders that are done with may come back: feed ``ReturnOverdue`` when one would have come by then."""
+
+    number: int
+    """Given back in the event. A later one replaces this."""
+    brief: bool
+    """The worker takes no other orders, or is about to end: wait no longer than a healthy broker takes."""
+
+
+@dataclass(frozen=True, slots=True)
 class FetchBlackList:
     """Ask the backend for its black list, and feed ``BlackListFetched``."""
 
@@ -217,6 +229,11 @@ class Terminate:
     exit_code: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Take a ``Terminate`` back that still waits for its publications: the link was lost before the settlement."""
+
+
 Effect: TypeAlias = (
     Settle
     | Delay
@@ -237,9 +254,11 @@ Effect: TypeAlias = (
     | UpdateJob
     | ConsumeJobs
     | PauseJobs
+    | AwaitReturn
     | FetchBlackList
     | DeleteBlackListed
     | Warn
     | Drain
     | Terminate
+    | Stay
 )

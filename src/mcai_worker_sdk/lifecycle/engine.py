@@ -7,46 +7,30 @@ once, and a job is reported by exactly one terminal message after which no progr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
 from mcai_worker_sdk.errors import ParameterError
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.lifecycle.black_list import BlackList
 from mcai_worker_sdk.lifecycle.controls import Controls
 from mcai_worker_sdk.lifecycle.effects import Effect
-from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.lifecycle.state import STATE_OF_PHASE, CurrentJob, Phase, ReportedOrders
+from mcai_worker_sdk.lifecycle.options import LifecycleOptions
+from mcai_worker_sdk.lifecycle.refusals import (
+    BUSY_MESSAGE,
+    EXPIRED_MESSAGE,
+    already_obeyed,
+    attempts_message,
+    refused,
+)
+from mcai_worker_sdk.lifecycle.reported import ReportedOrders, ReturnWatch
+from mcai_worker_sdk.lifecycle.settlement import CASE_OF_STATE, Case
+from mcai_worker_sdk.lifecycle.state import STATE_OF_PHASE, CurrentJob, Phase
 from mcai_worker_sdk.protocol import orders
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 
 __all__ = ["Lifecycle", "LifecycleOptions"]
-
-#: The wording of both is the reference's, which StepFlow's users know.
-BUSY_MESSAGE = "Cannot initialize this job, an another job is already in progress."
-EXPIRED_MESSAGE = "Job TTL has been reached."
-
-
-@dataclass(frozen=True, slots=True)
-class LifecycleOptions:
-    """Limits and habits of one worker."""
-
-    attempts_limit: int = 4
-    """``MESSAGE_TTL_LIMIT``: attempts after the first before an order is given up."""
-    soft_rejects_limit: int = 800
-    """``MESSAGE_SOFT_LIMIT``: rounds an order with missing requirements may make."""
-    max_jobs: int | None = None
-    """``MCAI_MAX_JOBS``: end the worker after so many jobs."""
-    announces_start: bool = False
-    """Media workers publish ``worker_started`` for queued jobs too, as the reference's media variant does."""
-
-
-_CASE_OF_STATE = {
-    JobState.COMPLETED: Case.COMPLETED,
-    JobState.STOPPED: Case.STOPPED,
-    JobState.ERROR: Case.FAILED,
-}
 
 
 class Lifecycle:
@@ -56,8 +40,11 @@ class Lifecycle:
         self._options = options or LifecycleOptions()
         self._current: CurrentJob | None = None
         self._reported = ReportedOrders()
+        self._watch = ReturnWatch()
         self._controls = Controls()
+        self._black_list = BlackList()
         self._jobs_ended = 0
+        self._terminated = False
 
     @property
     def current_job_id(self) -> int | None:
@@ -67,21 +54,27 @@ class Lifecycle:
     @property
     def is_taking_jobs(self) -> bool:
         """Whether orders are consumed: ready, not suspended, not ending. A running job does not matter."""
-        return self._controls.consuming
+        return self._controls.takes_jobs(engaged=self._is_engaged)
 
-    def feed(self, event: ev.Event) -> list[Effect]:  # noqa: C901, PLR0912 - one branch an event, and none is more
+    def feed(self, event: ev.Event) -> list[Effect]:
         """
         Take one event.
 
         Returns:
             What to do, in this order. A ``Settle`` comes after the publications it depends on.
         """
+        effects = self._answer(event)
+        waiting = self._controls.consuming and self._current is None and self._reported.expects_any
+        brief = self._controls.suspended or self._controls.shutting_down
+        return [*effects, *self._watch.look(waiting=waiting, brief=brief)]
+
+    def _answer(self, event: ev.Event) -> list[Effect]:  # noqa: C901, PLR0912 - one branch an event, and none is more
         match event:
             case ev.OrderReceived():
-                self._reported.delivered(event.delivery)
+                self._delivered(event.delivery)
                 return self._receive(event.delivery, event.order)
             case ev.OrderUnreadable():
-                self._reported.delivered(event.delivery)
+                self._delivered(event.delivery)
                 return self._refuse_unreadable(event)
             case ev.RequirementsChecked():
                 return self._requirements_checked(event)
@@ -95,12 +88,17 @@ class Lifecycle:
                 return self._job_ended(event.result)
             case ev.LinkLost():
                 return self._link_lost()
+            case ev.LinkRestored():
+                self._watch.linked = True
+                return [self._black_list.fetch()]
+            case ev.ReturnOverdue():
+                return self._return_overdue(event.number)
             case ev.HostReady():
                 return self._host_ready()
             case ev.HostFailed():
                 return self._host_failed(event.message)
             case ev.BlackListFetched():
-                self._controls.black_list = event.job_ids
+                self._black_list.fetched(event.job_ids)
                 return []
             case ev.ShutdownRequested():
                 return self._shutdown_requested()
@@ -110,6 +108,11 @@ class Lifecycle:
                 assert_never(event)
 
     # Orders
+
+    def _delivered(self, delivery: Delivery) -> None:
+        if delivery.lane is Lane.JOBS:
+            self._watch.restart()
+        self._reported.delivered(delivery)
 
     def _receive(self, delivery: Delivery, order: orders.Order) -> list[Effect]:
         if isinstance(order, orders.JobOrder):
@@ -136,7 +139,7 @@ class Lifecycle:
                 self._controls.suspended = False
                 answer = [*self._adjust_consuming(), self._status()]
             case _:
-                answer = self._controls.obey(order)
+                answer = self._black_list.obey(order)
         # A stop may end the worker's last job, and nothing is settled after the worker's own end.
         last: list[Effect] = [answer.pop()] if answer and isinstance(answer[-1], fx.Terminate) else []
         return [*answer, fx.Settle(delivery, Case.CONTROLLED), *last]
@@ -147,18 +150,21 @@ class Lifecycle:
         job = self._current
         if job is not None and job.is_redelivered_by(delivery, order.job_id):
             job.delivery = delivery
-            return []
+            return self._adjust_consuming()
         if self._reported.take(order.job_id, delivery):
-            return [self._settle_job(delivery, order.job_id, Case.REPORTED)]
-        if self._controls.shutting_down:
-            return [fx.Settle(delivery, Case.SHUTTING_DOWN)]
-        if job is not None:
-            self._controls.holding_off = True
-            return [*self._adjust_consuming(), fx.Settle(delivery, Case.ENGAGED)]
-        if order.job_id in self._controls.black_list:
+            # Paused before the acknowledgement, which would bring the next order.
+            paused = self._adjust_consuming()
+            return [*paused, self._settle_job(delivery, order.job_id, Case.REPORTED), *self._end_if_done()]
+        self._reported.overtake()
+        refusal = self._controls.refusal(busy=job is not None)
+        if refusal is not None:
+            # No second one is asked for: the same would come, over and over.
+            self._controls.holding_off = job is not None
+            return [*self._adjust_consuming(), fx.Settle(delivery, refusal), *self._end_if_done()]
+        if order.job_id in self._black_list:
             return [
                 fx.Warn("The job is on the black list: its order is dropped.", order.job_id),
-                fx.DeleteBlackListed(order.job_id),
+                self._black_list.drop(order.job_id),
                 self._settle_job(delivery, order.job_id, Case.BLACK_LISTED),
             ]
         if delivery.redelivered and not delivery.counted:
@@ -167,14 +173,13 @@ class Lifecycle:
                 fx.Settle(delivery, Case.REDELIVERED),
             ]
         if delivery.attempts > self._options.attempts_limit:
-            return self._fail(delivery, order.job_id, self._attempts_message(delivery), Case.ATTEMPTS_LIMIT)
+            return self._fail(
+                delivery,
+                order.job_id,
+                attempts_message(delivery.attempts, self._options.attempts_limit),
+                Case.ATTEMPTS_LIMIT,
+            )
         return self._accept(delivery, order)
-
-    def _attempts_message(self, delivery: Delivery) -> str:
-        return (
-            f"The job's order came back {delivery.attempts} times without a result, each time because its worker or "
-            f"its connection ended; MESSAGE_TTL_LIMIT is {self._options.attempts_limit}. The workers' logs tell why."
-        )
 
     def _accept(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
         try:
@@ -189,13 +194,13 @@ class Lifecycle:
         if self.current_job_id == order.job_id:
             return [fx.Warn("The job is already in hand: its order by direct message is ignored.", order.job_id)]
         if delivery.redelivered:
-            return [_already_obeyed(order.job_id)]
+            return [already_obeyed(order.job_id)]
         if self._current is not None or self._controls.shutting_down:
-            return [_refused(order.job_id, BUSY_MESSAGE)]
+            return [refused(order.job_id, BUSY_MESSAGE)]
         try:
             paths = orders.required_paths(order.parameters)
         except ParameterError as error:
-            return [_refused(order.job_id, str(error))]
+            return [refused(order.job_id, str(error))]
         self._current = CurrentJob(order.job_id, Phase.CHECKING, order.parameters, delivery, None, queued=False)
         started: list[Effect] = [fx.CheckRequirements(order.job_id, paths)] if paths else self._run(self._current)
         return [*self._adjust_consuming(), *started]
@@ -208,7 +213,7 @@ class Lifecycle:
         return [*announcement, fx.ReportProgression(job.job_id, 0), fx.RunJob(job.job_id, job.parameters)]
 
     def _fail(self, delivery: Delivery, job_id: int, message: str, case: Case) -> list[Effect]:
-        return [_refused(job_id, message), self._settle_job(delivery, job_id, case)]
+        return [refused(job_id, message), self._settle_job(delivery, job_id, case)]
 
     def _settle_job(self, delivery: Delivery, job_id: int, case: Case) -> Effect:
         """Settle a queued job's order, and remember it while the broker may not know that it is done with."""
@@ -246,7 +251,7 @@ class Lifecycle:
     def _requirements_missing(self, job_id: int, delivery: Delivery | None, missing: str) -> list[Effect]:
         message = f"The job's requirements do not exist: {missing}."
         if delivery is None:
-            return [_refused(job_id, message)]
+            return [refused(job_id, message)]
         if delivery.soft_rejects >= self._options.soft_rejects_limit:
             return self._fail(delivery, job_id, message, Case.REQUIREMENTS_LIMIT)
         return [
@@ -262,21 +267,21 @@ class Lifecycle:
         if job is not None and job.job_id == order.job_id:
             return [fx.Warn("The job is already in hand: init_process is ignored.", order.job_id)]
         if delivery.redelivered:
-            return [_already_obeyed(order.job_id)]
+            return [already_obeyed(order.job_id)]
         if job is not None or self._controls.shutting_down:
-            return [_refused(order.job_id, BUSY_MESSAGE)]
+            return [refused(order.job_id, BUSY_MESSAGE)]
         self._current = CurrentJob(order.job_id, Phase.INITIALISING, order.parameters, delivery, None, queued=False)
         return [*self._adjust_consuming(), fx.InitialiseJob(order.job_id, order.parameters)]
 
     def _start(self, delivery: Delivery, order: orders.StartProcess) -> list[Effect]:
         job = self._current
         if delivery.redelivered and self.current_job_id != order.job_id:
-            return [_already_obeyed(order.job_id)]
+            return [already_obeyed(order.job_id)]
         if job is None:
-            return [_refused(order.job_id, "Cannot start a not initialized job.")]
+            return [refused(order.job_id, "Cannot start a not initialized job.")]
         if job.job_id != order.job_id:
             message = f"The Job ID is not the same as the initialized job ({job.job_id} is in hand)."
-            return [_refused(order.job_id, message)]
+            return [refused(order.job_id, message)]
         if job.stop_requested or job.expired or self._controls.shutting_down:
             return [fx.Warn("The job was told to end: start_process is ignored.", order.job_id)]
         if order.parameters:
@@ -325,7 +330,7 @@ class Lifecycle:
     def _expire(self, job_id: int) -> list[Effect]:
         job = self._current
         if job is None or job.job_id != job_id:
-            return [_refused(job_id, EXPIRED_MESSAGE)]
+            return [refused(job_id, EXPIRED_MESSAGE)]
         job.expired = True
         return self._wind_down(job)
 
@@ -339,7 +344,9 @@ class Lifecycle:
 
     def _host_failed(self, message: str) -> list[Effect]:
         job, self._current = self._current, None
-        self._controls.shutting_down = True
+        self._controls.shutting_down = self._terminated = True
+        # Whatever comes back is for a worker that can run it; nothing holds this one up.
+        self._reported = ReportedOrders()
         given_back: list[Effect] = []
         if job is not None and job.delivery is not None:
             given_back = [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
@@ -374,7 +381,6 @@ class Lifecycle:
         job = self._current
         if job is None or job.job_id != result.job_id:
             return [fx.Warn("A job ended that is not in hand: its result is ignored.", result.job_id)]
-        self._let_go()
         if job.expired:
             result = failed_result(
                 job.job_id,
@@ -383,13 +389,13 @@ class Lifecycle:
                 cpu_time_seconds=result.cpu_time_seconds,
             )
         settlement = self._conclude(job, result)
-        if self._controls.shutting_down:
-            return [*settlement, fx.Terminate()]
+        self._let_go()
         self._jobs_ended += 1
         if self._jobs_ended == self._options.max_jobs:
             self._controls.shutting_down = True
+        if self._controls.shutting_down:
             # Paused before the acknowledgement, which would bring the next order.
-            return [*self._adjust_consuming(), *settlement, fx.Terminate()]
+            return [*self._adjust_consuming(), *settlement, *self._end_if_done()]
         return [*settlement, *self._adjust_consuming()]
 
     def _conclude(self, job: CurrentJob, result: JobResult) -> list[Effect]:
@@ -399,24 +405,42 @@ class Lifecycle:
         if job.abandoned and job.queued and result.state is not JobState.COMPLETED and not told_to_end:
             return [] if job.delivery is None else [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
         if job.delivery is not None:
-            return [publication, self._settle_job(job.delivery, job.job_id, _CASE_OF_STATE[result.state])]
+            return [publication, self._settle_job(job.delivery, job.job_id, CASE_OF_STATE[result.state])]
         if job.queued:
-            self._reported.reported_without_link(job.job_id, job.origin)
+            self._reported.reported_without_link(job.job_id, job.origin, overtaken=self._controls.holding_off)
         return [publication]
 
     # Link, shutdown, status
 
     def _link_lost(self) -> list[Effect]:
-        self._reported.link_lost()
+        self._watch.linked = False
+        # Nobody hears of a loss after the worker's end but while a result, and what follows from it, is not through.
+        ended_too_early = self._reported.link_lost(unsettled=self._terminated)
+        stay: list[Effect] = [fx.Stay()] if ended_too_early else []
+        self._terminated &= not ended_too_early
         job = self._current
-        if job is None or not job.queued:
+        if job is not None and job.queued:
+            job.delivery = None
+            if job.phase is Phase.CHECKING:
+                # Nothing ran yet: the order comes back and starts anew.
+                self._let_go()
+        return [*stay, *self._adjust_consuming()]
+
+    def _return_overdue(self, number: int) -> list[Effect]:
+        if not self._watch.is_over(number):
             return []
-        job.delivery = None
-        if job.phase is Phase.CHECKING:
-            # Nothing ran yet: the order comes back and starts anew.
-            self._let_go()
-            return self._adjust_consuming()
-        return []
+        if self._watch.is_brief:
+            self._reported.give_up()
+        else:
+            self._reported.lapse()
+        return [*self._adjust_consuming(), *self._end_if_done()]
+
+    def _end_if_done(self) -> list[Effect]:
+        """The worker's end, once it was asked for and nothing keeps it: no job, and no order on its way back."""
+        if not self._controls.shutting_down or self._terminated or self._current or self._reported.awaits:
+            return []
+        self._terminated = True
+        return [fx.Terminate()]
 
     def _shutdown_requested(self) -> list[Effect]:
         if self._controls.shutting_down:
@@ -424,7 +448,7 @@ class Lifecycle:
         self._controls.shutting_down = True
         job = self._current
         if job is None:
-            return [*self._adjust_consuming(), fx.Terminate()]
+            return [*self._adjust_consuming(), *self._end_if_done()]
         if job.phase is Phase.CHECKING:
             job.abandoned = True
             return [*self._adjust_consuming(), *self._wind_down(job)]
@@ -435,7 +459,8 @@ class Lifecycle:
     def _grace_expired(self) -> list[Effect]:
         job = self._current
         if job is None:
-            return []
+            self._reported.give_up()
+            return [*self._adjust_consuming(), *self._end_if_done()]
         job.abandoned = True
         return self._wind_down(job)
 
@@ -447,14 +472,11 @@ class Lifecycle:
         return fx.ReportStatus(activity, job.job_id, STATE_OF_PHASE[job.phase])
 
     def _adjust_consuming(self) -> list[Effect]:
-        return self._controls.adjust_consuming(engaged=self._current is not None and not self._current.queued)
+        job = self._current
+        owed = self._reported.awaits or (job is not None and job.misses_order)
+        held = job is not None and job.holds_order
+        return self._controls.adjust_consuming(engaged=self._is_engaged, owed=owed, held=held)
 
-
-def _refused(job_id: int, message: str) -> Effect:
-    """The failure of a job that does not run here."""
-    return fx.PublishResult(failed_result(job_id, message), has_run=False)
-
-
-def _already_obeyed(job_id: int) -> Effect:
-    # A direct message is acknowledged as soon as it is obeyed; one that comes twice lost its acknowledgement.
-    return fx.Warn("The direct message came a second time, after the link was lost: it is ignored.", job_id)
+    @property
+    def _is_engaged(self) -> bool:
+        return self._current is not None and not self._current.queued

@@ -20,10 +20,12 @@ __all__ = [
     "JobInitialised",
     "JobUpdated",
     "LinkLost",
+    "LinkRestored",
     "OrderReceived",
     "OrderUnreadable",
     "ProgressionReported",
     "RequirementsChecked",
+    "ReturnOverdue",
     "ShutdownRequested",
 ]
 
@@ -101,6 +103,18 @@ class LinkLost:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkRestored:
+    """The broker delivers again, first of all what it took back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnOverdue:
+    """An ``AwaitReturn`` has waited long enough."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class BlackListFetched:
     """The backend's black list, whole."""
 
@@ -128,6 +142,8 @@ Event: TypeAlias = (
     | JobUpdated
     | JobEnded
     | LinkLost
+    | LinkRestored
+    | ReturnOverdue
     | BlackListFetched
     | ShutdownRequested
     | GraceExpired

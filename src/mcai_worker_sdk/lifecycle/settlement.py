@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mcai_worker_sdk.protocol.delivery import Settlement
+from mcai_worker_sdk.protocol.responses import JobState
 
-__all__ = ["SETTLEMENT_TABLE", "Case", "Row"]
+__all__ = ["CASE_OF_STATE", "SETTLEMENT_TABLE", "Case", "Row"]
 
 
 class Case(enum.Enum):
@@ -29,6 +30,7 @@ class Case(enum.Enum):
     BLACK_LISTED = "the job is on the black list"
     REPORTED = "the order came back after it was done with: its result is published, or its job dropped"
     ENGAGED = "another job is initialised or running here"
+    SUSPENDED = "the worker takes no orders, and waited for one of its own only"
     SHUTTING_DOWN = "the worker ends before the job could"
     CONTROLLED = "a direct message was answered"
 
@@ -43,6 +45,13 @@ class Row:
     """What happens to the delivery."""
 
 
+#: The case of a job's end.
+CASE_OF_STATE: Mapping[JobState, Case] = {
+    JobState.COMPLETED: Case.COMPLETED,
+    JobState.STOPPED: Case.STOPPED,
+    JobState.ERROR: Case.FAILED,
+}
+
 SETTLEMENT_TABLE: Mapping[Case, Row] = {
     Case.COMPLETED: Row("job_completed", Settlement.ACK),
     Case.STOPPED: Row("job_stopped", Settlement.ACK),
@@ -55,6 +64,7 @@ SETTLEMENT_TABLE: Mapping[Case, Row] = {
     Case.BLACK_LISTED: Row(None, Settlement.ACK),
     Case.REPORTED: Row(None, Settlement.ACK),
     Case.ENGAGED: Row(None, Settlement.REQUEUE),
+    Case.SUSPENDED: Row(None, Settlement.REQUEUE),
     Case.SHUTTING_DOWN: Row(None, Settlement.REQUEUE),
     Case.CONTROLLED: Row("the order's answer, if it has one", Settlement.ACK),
 }

@@ -45,6 +45,12 @@ SAMPLE_SECONDS = 5.0
 STOP_SECONDS = 3.0
 #: How long the last message may take to reach the broker, in seconds.
 FAREWELL_SECONDS = 2.0
+#: How long the worker waits, idle at the job queue, for an order that may come back: the 5 s of the delay queue, where
+#: another worker may have sent it, and as much again.
+RETURN_SECONDS = 10.0
+#: How many heartbeats the broker may take, after a link that ended without a word, to notice and take its orders back.
+#: RabbitMQ looks once per heartbeat, and gives up after two looks without a byte.
+UNNOTICED_HEARTBEATS = 3
 
 _Incoming: TypeAlias = ev.Event | ExchangeEvent
 
@@ -89,6 +95,8 @@ class BrokerSupervisor:
             check_requirements=self._start_check,
             drain=self._begin_grace,
             terminate=self._terminate,
+            stay=self._stay,
+            await_return=self._await_return,
             on_result=self._figures.count,
         )
         self._endpoint = self._make_endpoint()
@@ -96,6 +104,7 @@ class BrokerSupervisor:
         self._exit_code = 0
         self._opened = False
         self._connected = False
+        self._restored_at = 0.0
         self._signals = 0
         self._draining = False
         self._ending: asyncio.Task[None] | None = None
@@ -153,7 +162,8 @@ class BrokerSupervisor:
                 await self._dispatcher.handle(ev.LinkLost())
             case LinkRestored():
                 self._connected = True
-                self._black_list.fetch()
+                self._restored_at = asyncio.get_running_loop().time()
+                await self._dispatcher.handle(ev.LinkRestored())
             case ExchangeFailed():
                 _logger.error("The worker cannot go on: %s", event.error)
                 self._finish(1)
@@ -162,6 +172,14 @@ class BrokerSupervisor:
                 await self._dispatcher.handle(event)
             case _:
                 await self._dispatcher.handle(event)
+
+    def _await_return(self, number: int, brief: bool) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = RETURN_SECONDS
+        if not brief:
+            unnoticed = UNNOTICED_HEARTBEATS * self._settings.amqp.heartbeat_seconds
+            seconds = max(seconds, self._restored_at + unnoticed - loop.time())
+        loop.call_later(seconds, self._events.put_nowait, ev.ReturnOverdue(number))
 
     async def _announce_discovery(self) -> None:
         await self._dispatcher.announce("worker_discovery")
@@ -247,6 +265,11 @@ class BrokerSupervisor:
             self._finish(exit_code)
             return
         self._ending = asyncio.create_task(self._finish_emptied(exit_code), name="mcai-ending")
+
+    def _stay(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
 
     async def _finish_emptied(self, exit_code: int) -> None:
         await self._outbox.emptied()

@@ -90,6 +90,8 @@ class Dispatcher:
         check_requirements: Begins to look for a job's paths; ``RequirementsChecked`` follows.
         drain: Called when the worker ends as soon as its job has.
         terminate: Called with the exit code when the worker must end.
+        stay: Called when that is taken back.
+        await_return: Called with number and ``brief`` when orders may come back; ``ReturnOverdue`` follows.
         on_result: Called with each terminal message before it is published.
     """
 
@@ -105,6 +107,8 @@ class Dispatcher:
         check_requirements: Callable[[int, Sequence[str]], None],
         drain: Callable[[], None],
         terminate: Callable[[int], None],
+        stay: Callable[[], None] = lambda: None,
+        await_return: Callable[[int, bool], None] = lambda _number, _brief: None,
         on_result: Callable[[JobResult], None] = lambda _result: None,
     ) -> None:
         self._lifecycle = lifecycle
@@ -117,6 +121,8 @@ class Dispatcher:
         self._check_requirements = check_requirements
         self._drain = drain
         self._terminate = terminate
+        self._stay = stay
+        self._await_return = await_return
         self._on_result = on_result
 
     async def handle(self, event: ev.Event) -> None:
@@ -144,10 +150,8 @@ class Dispatcher:
                 await self._exchange.delay(effect.delivery)
             case fx.Warn():
                 _logger.warning("%s", effect.message, extra={"job_id": effect.job_id})
-            case fx.Drain():
-                self._drain()
-            case fx.Terminate():
-                self._terminate(effect.exit_code)
+            case fx.Drain() | fx.Terminate() | fx.Stay() | fx.AwaitReturn():
+                self._tell_supervisor(effect)
             case fx.FetchBlackList() | fx.DeleteBlackListed():
                 self._ask_backend(effect)
             case fx.RunJob() | fx.InitialiseJob() | fx.StartJob() | fx.StopJob() | fx.DiscardJob() | fx.UpdateJob():
@@ -167,6 +171,17 @@ class Dispatcher:
             await self._exchange.consume_jobs()
         else:
             await self._exchange.pause_jobs()
+
+    def _tell_supervisor(self, effect: fx.Drain | fx.Terminate | fx.Stay | fx.AwaitReturn) -> None:
+        match effect:
+            case fx.Drain():
+                self._drain()
+            case fx.Terminate():
+                self._terminate(effect.exit_code)
+            case fx.Stay():
+                self._stay()
+            case fx.AwaitReturn():
+                self._await_return(effect.number, effect.brief)
 
     def _ask_backend(self, effect: fx.FetchBlackList | fx.DeleteBlackListed) -> None:
         if isinstance(effect, fx.FetchBlackList):
