@@ -109,6 +109,49 @@ RECIPES: dict[str, list[str]] = {
         "-pix_fmt",
         "yuv420p",
     ],
+    "h264_one_group.mkv": [
+        *VIDEO,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "1000",
+        "-sc_threshold",
+        "0",
+        "-pix_fmt",
+        "yuv420p",
+    ],
+    "h264_bframes.h264": [*VIDEO, "-c:v", "libx264", "-bf", "2", "-g", "25", "-pix_fmt", "yuv420p"],
+    "h264_plain.h264": [*VIDEO, "-r", "30000/1001", "-c:v", "libx264", "-bf", "0", "-g", "25", "-pix_fmt", "yuv420p"],
+    "hevc_bframes.hevc": [
+        *VIDEO,
+        "-c:v",
+        "libx265",
+        "-x265-params",
+        "log-level=error:bframes=3",
+        "-pix_fmt",
+        "yuv420p",
+    ],
+    "mpeg2_bframes.m2v": [*VIDEO, "-c:v", "mpeg2video", "-b:v", "3M", "-bf", "2"],
+    "h264_bframes.avi": [
+        *VIDEO,
+        *SINE,
+        "-c:v",
+        "libx264",
+        "-bf",
+        "2",
+        "-g",
+        "25",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "mp3",
+    ],
+    "mpeg4_bframes.avi": [*VIDEO, "-c:v", "mpeg4", "-bf", "2", "-b:v", "2M"],
+    "adpcm.wav": [*NOISE, "-c:a", "adpcm_ms"],
+    "png.mov": [*VIDEO, "-t", "1", "-c:v", "png"],
+    "dnxhd.mov": [*VIDEO, "-t", "1", "-c:v", "dnxhd", "-profile:v", "dnxhr_sq", "-pix_fmt", "yuv422p"],
     "hevc_bframes.mp4": [*VIDEO, "-c:v", "libx265", "-x265-params", "log-level=error:bframes=3", "-pix_fmt", "yuv420p"],
     "prores.mov": [*VIDEO, *NOISE, "-c:v", "prores_ks", "-c:a", "pcm_s16le"],
     "mpeg2_interlaced.ts": [
@@ -180,6 +223,16 @@ RECIPES: dict[str, list[str]] = {
         "-c:a",
         "ac3",
     ],
+}
+
+
+#: Numbers of the packet that is broken, one in each file: one in the middle, and the last.
+BROKEN_PACKETS = {
+    "prores.mov": (50, 98, 99),
+    "png.mov": (12, 23, 24),
+    "dnxhd.mov": (12, 23, 24),
+    "h264_bframes.mp4": (50, 98, 99),
+    "vp9_opus.webm": (98, 99),
 }
 
 
@@ -321,6 +374,39 @@ def _holed(name: str) -> Callable[[MediaFiles, Path], None]:
     return make
 
 
+def _broken(name: str, number: int) -> Callable[[MediaFiles, Path], None]:
+    """A video whose packet of that number holds zeros behind its first bytes."""
+
+    def make(files: MediaFiles, path: Path) -> None:
+        import av
+
+        with av.open(str(files(name))) as source:
+            packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+            content = bytes(packets[number])
+        data = bytearray(files(name).read_bytes())
+        start = data.index(content, packets[number].pos)
+        data[start + 8 : start + len(content)] = bytes(len(content) - 8)
+        path.write_bytes(data)
+
+    return make
+
+
+def _piped(*arguments: str) -> Callable[[MediaFiles, Path], None]:
+    """What ffmpeg writes where it cannot go back to fill in a size."""
+
+    def make(files: MediaFiles, path: Path) -> None:
+        path.write_bytes(ffmpeg(*NOISE, "-t", "1.2345", *arguments, "-"))
+
+    return make
+
+
+def _cut_short(name: str, missing_bytes: int) -> Callable[[MediaFiles, Path], None]:
+    def make(files: MediaFiles, path: Path) -> None:
+        path.write_bytes(files(name).read_bytes()[:-missing_bytes])
+
+    return make
+
+
 DERIVED: dict[str, Callable[[MediaFiles, Path], None]] = {
     "rotated.mp4": _rotated,
     "cover.mp3": _cover,
@@ -340,6 +426,15 @@ DERIVED: dict[str, Callable[[MediaFiles, Path], None]] = {
     "truncated.wav": _truncated("pcm_s16.wav", 0.6),
     "holed.ts": _holed("h264.ts"),
     "holed.mp4": _holed("faststart.mp4"),
+    "cut_short.wav": _cut_short("pcm_s16.wav", 4),
+    "piped.wav": _piped("-c:a", "pcm_s16le", "-f", "wav"),
+    "piped_float.wav": _piped("-c:a", "pcm_f32le", "-f", "wav"),
+    "piped.caf": _piped("-c:a", "pcm_s24be", "-f", "caf"),
+    **{
+        f"broken_{number}_{name}": _broken(name, number)
+        for name, numbers in BROKEN_PACKETS.items()
+        for number in numbers
+    },
     "broken.png": _truncated("image.png", 0.3),
     "moov_missing.mp4": _truncated("h264_bframes.mp4", 0.6),
 }

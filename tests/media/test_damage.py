@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+import av
+import av.error
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media.session import MediaOptions
-from tests.media.support import NotingWorker, run_job
+from tests.media.conftest import BROKEN_PACKETS, ffmpeg
+from tests.media.support import NotingWorker, picture_md5, run_job
 
 SKIP = MediaOptions(on_error="skip")
 TRUNCATED = {
@@ -51,6 +56,60 @@ def test_corrupt_parts_are_counted_and_the_rest_is_delivered(media_files, tmp_pa
     assert set(outcome.counts) <= {"corrupt_packets", "corrupt_frames"}
     assert 80 <= len(worker.frames[0]) <= 100
     assert "The source is damaged" in caplog.text
+
+
+def refused_alone(path):
+    """How many packets a decoder refuses that has one thread, and tells of each as it comes."""
+    count = 0
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        for packet in container.demux(stream):
+            try:
+                stream.codec_context.decode(packet)
+            except av.error.FFmpegError:
+                count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    "name", [f"broken_{number}_{name}" for name, numbers in BROKEN_PACKETS.items() for number in numbers]
+)
+def test_a_broken_packet_takes_no_other_picture_with_it_and_is_counted(media_files, tmp_path, name):
+    path = media_files(name)
+    worker = NotingWorker("VIDEO", note=picture_md5)
+    outcome = run_job(worker, path, tmp_path)
+    out = ffmpeg("-threads", "1", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framemd5", "-")
+    theirs = re.findall(r"([0-9a-f]{32})$", out.decode(), re.MULTILINE)
+    assert len(worker.frames[0]) == len(theirs)
+    if path.suffix == ".mov":
+        # Where pictures refer to others, versions of FFmpeg differ in what they make of damage.
+        assert worker.frames[0] == theirs
+    assert outcome.counts["corrupt_packets"] == refused_alone(path) > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["prores.mov", "h264_bframes.mp4", "vp9_opus.webm", "png.mov", "image.png", "cover.mp3"]
+)
+def test_nothing_is_broken_in_a_whole_source(media_files, tmp_path, name):
+    assert run_job(NotingWorker("VIDEO"), media_files(name), tmp_path).counts == {}
+
+
+@pytest.mark.parametrize("name", ["piped.wav", "piped_float.wav", "piped.caf"])
+def test_sound_that_was_written_to_a_pipe_is_whole(media_files, tmp_path, name):
+    path = media_files(name)
+    worker = NotingWorker(note=lambda frame: frame.nb_samples)
+    outcome = run_job(worker, path, tmp_path)
+    assert sum(worker.frames[0]) == len(ffmpeg("-i", str(path), "-f", "u8", "-")) == 59_256
+    assert outcome.counts == {}
+
+
+def test_a_sound_that_lacks_its_last_sample_is_not_whole(media_files, tmp_path):
+    with pytest.raises(MediaSourceError, match="the last packet of stream 0 is incomplete"):
+        run_job(NotingWorker(), media_files("cut_short.wav"), tmp_path)
+    outcome = run_job(NotingWorker(), media_files("cut_short.wav"), tmp_path, options=SKIP)
+    assert outcome.counts == {"corrupt_packets": 1}
 
 
 def test_a_range_before_the_cut_is_no_early_end(media_files, tmp_path):

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from mcai_worker_sdk.errors import ParameterError
+from mcai_worker_sdk.media.lead_in import LeadIn
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.seeking import seek_to_range
 from tests.media.support import NotingWorker, filters, picture_md5, run_job
@@ -25,7 +26,17 @@ def frames_of(path, folder, kinds="VIDEO AUDIO", chain=None, **values):
 
 @pytest.mark.parametrize(("start_ms", "stop_ms"), [(1000, 3000), (1019, 2021), (2500, None), (None, 700), (0, 10_000)])
 @pytest.mark.parametrize(
-    "name", ["h264_bframes.mp4", "h264_opengop.mp4", "prores.mov", "vp9_opus.webm", "aac.adts.aac"]
+    "name",
+    [
+        "h264_bframes.mp4",
+        "h264_opengop.mp4",
+        "prores.mov",
+        "vp9_opus.webm",
+        "aac.adts.aac",
+        "h264_bframes.h264",
+        "hevc_bframes.hevc",
+        "h264_bframes.avi",
+    ],
 )
 def test_a_range_holds_the_frames_of_a_linear_decode(media_files, tmp_path, name, start_ms, stop_ms):
     path = media_files(name)
@@ -123,3 +134,55 @@ def test_a_range_far_into_a_file_is_sought_and_gives_the_same_pictures(media_fil
     assert sought == [True]
     assert ranged == linear
     assert len(ranged[0]) == 25
+
+
+class MeasuredLeadIn(LeadIn):
+    """Notes how many bytes were kept at most, and how many packets were decoded before their turn."""
+
+    peak_bytes = 0
+    early_count = 0
+
+    def add(self, packet):
+        due = super().add(packet)
+        MeasuredLeadIn.early_count += len(due)
+        MeasuredLeadIn.peak_bytes = max(MeasuredLeadIn.peak_bytes, sum(kept.size for kept in self._packets))
+        return due
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    MeasuredLeadIn.peak_bytes = MeasuredLeadIn.early_count = 0
+    monkeypatch.setattr("mcai_worker_sdk.media.decoder.LeadIn", MeasuredLeadIn)
+    return MeasuredLeadIn
+
+
+def test_what_is_kept_before_a_range_is_bounded(media_files, tmp_path, monkeypatch, measured):
+    monkeypatch.setattr("mcai_worker_sdk.media.lead_in.LIMIT_BYTES", 20_000)
+    path = media_files("h264_one_group.mkv")
+    linear, _ = frames_of(path, tmp_path)
+
+    ranged, _ = frames_of(path, tmp_path, sdk_start_index=3500)
+
+    assert ranged == {0: [(time, content) for time, content in linear[0] if time >= Fraction(7, 2)]}
+    assert measured.peak_bytes <= 20_000 < path.stat().st_size // 4
+    assert measured.early_count > 75
+
+
+@pytest.mark.parametrize("limit_bytes", [0, 10_000, 25_000, 40_000, 60_000, 2**20])
+@pytest.mark.parametrize("name", ["h264_long_gop.mkv", "h264_opengop.mp4", "h264_bframes.avi"])
+def test_groups_too_long_to_be_kept_leave_the_pictures_of_the_range_alone(
+    media_files, tmp_path, monkeypatch, name, limit_bytes
+):
+    path = media_files(name)
+    linear, _ = frames_of(path, tmp_path, "VIDEO")
+    monkeypatch.setattr("mcai_worker_sdk.media.lead_in.LIMIT_BYTES", limit_bytes)
+
+    ranged, outcome = frames_of(path, tmp_path, "VIDEO", sdk_start_index=3300)
+
+    assert ranged == {0: [(time, content) for time, content in linear[0] if time >= Fraction(33, 10)]}
+    assert outcome.counts == {}
+
+
+def test_most_pictures_before_a_range_are_not_decoded(media_files, tmp_path, measured):
+    frames_of(media_files("h264_long_gop.mkv"), tmp_path, sdk_start_index=14_500)
+    assert measured.early_count == 0

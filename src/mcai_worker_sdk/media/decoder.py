@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import av.error
+import av.packet
+from av.codec.codec import Capabilities
 
+from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.damage import DamageReport, judge_end
+from mcai_worker_sdk.media.lead_in import LeadIn
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.sizes import FrameSizer
+from mcai_worker_sdk.media.timestamps import AudioTimes, VideoTimes
+from mcai_worker_sdk.media.unsized import is_short_read
 
 __all__ = ["FrameDecoder"]
 
@@ -20,8 +26,7 @@ class FrameDecoder:
     """
     Decode one audio or video stream; keep the frames inside the range.
 
-    Video before the range is not decoded but for the two groups of pictures before it: their packets are kept and
-    decoded once the range begins. Two, because a group may start at a recovery point that completes only in the next.
+    Video before the range is not decoded but for the last groups of pictures before it.
     Audio is decoded from the first packet, since its decoders carry state from frame to frame.
     """
 
@@ -36,8 +41,10 @@ class FrameDecoder:
         self._codec = stream.codec_context
         self._codec.copy_opaque = True
         self._time_base = stream.time_base
-        self._ticks = time_range.in_ticks(stream.time_base)
-        self._is_ranged = time_range != TimeRange()
+        # An attached picture has no time: it belongs to every range.
+        is_timed = not is_attached_picture(stream)
+        self._ticks = (time_range if is_timed else TimeRange()).in_ticks(stream.time_base)
+        self._is_ranged = is_timed and time_range != TimeRange()
         self._report = report
         self._packet_count = 0
         self._last_packet: Any = None
@@ -45,8 +52,9 @@ class FrameDecoder:
         self._refusal: Exception | None = None
         self._has_decoded = False
         self._is_skipping = self.is_video and self._ticks.start is not None
-        self._kept: list[Any] = []
-        self._kept_group_starts: list[int] = []
+        self._lead_in = LeadIn()
+        self._video_times = VideoTimes(stream) if self.is_video else None
+        self._audio_times = None if self.is_video else AudioTimes(stream)
         self._sizer = FrameSizer(is_video=self.is_video)
         if self.is_video:
             stream.thread_type = "AUTO"
@@ -60,14 +68,17 @@ class FrameDecoder:
         """
         if self.has_ended:
             return []
-        if packet.is_corrupt:
+        if packet.is_corrupt and not is_short_read(self._stream, packet):
             self._report.corrupt_packets += 1
             self._corrupt_number = self._packet_count
-        if packet.size:
-            packet.opaque = (packet.size, self._packet_count)
+        size_bytes = packet.size
+        if size_bytes:
+            packet.opaque = (size_bytes, self._packet_count)
             self._packet_count += 1
             self._last_packet = packet
-        frames = self._decode_kept(packet) if self._is_skipping else self._decode_packet(packet)
+            frames = self._decode_early(packet) if self._is_skipping else self._decode_packet(packet)
+        else:
+            frames = self._drain(packet)
         return self._select(frames) if self._is_ranged else self._count_corrupt(frames)
 
     def size_bytes(self, frames: list[Any]) -> int:
@@ -98,30 +109,71 @@ class FrameDecoder:
             self._report.corrupt_packets += not packet.is_corrupt
             self._refusal = error
             return []
-        self._has_decoded = self._has_decoded or bool(frames)
+        if frames:
+            self._has_decoded = True
+            if self._audio_times is None:
+                assert self._video_times is not None
+                self._video_times.stamp(frames)
+            elif frames[0].pts is None or len(frames) > 1:
+                self._audio_times.stamp(frames)
+            else:
+                # Asked here: a call for each frame of sound would be a hundredth of what decoding it costs.
+                self._audio_times.last = frames[0]
         return frames
 
-    def _decode_kept(self, packet: Any) -> list[Any]:
-        """Keep the packet until the range begins; then decode all that were kept."""
-        if packet.size and packet.pts is not None and self._ticks.is_before(packet.pts):
-            if packet.is_keyframe:
-                self._forget_old_groups()
-            self._kept.append(packet)
-            return []
+    def _decode_early(self, packet: Any) -> list[Any]:
+        """Keep the packet until the range begins; then decode what was kept."""
+        if packet.pts is not None and self._ticks.is_before(packet.pts):
+            return self._decode_lead_in(self._lead_in.add(packet))
         self._is_skipping = False
-        kept, self._kept = [*self._kept, packet], []
+        return [*self._decode_lead_in(self._lead_in.take()), *self._decode_lead_in([packet])]
+
+    def _decode_lead_in(self, packets: list[Any]) -> list[Any]:
+        if packets and self._lead_in.has_gap:
+            self._codec.flush_buffers()
+            self._lead_in.has_gap = False
         frames = []
-        for earlier in kept:
+        for packet in packets:
             # Dropped at once: pictures before the range may be many, and large.
-            frames += [frame for frame in self._decode_packet(earlier) if not self._ticks.is_before(frame.pts)]
+            frames += [frame for frame in self._decode_packet(packet) if not self._ticks.is_before(frame.pts)]
         return frames
 
-    def _forget_old_groups(self) -> None:
-        self._kept_group_starts.append(len(self._kept))
-        if len(self._kept_group_starts) > 2:  # noqa: PLR2004 - two groups, see the class
-            start = self._kept_group_starts[1]
-            del self._kept[:start]
-            self._kept_group_starts = [index - start for index in self._kept_group_starts[1:]]
+    def _drain(self, packet: Any) -> list[Any]:
+        """
+        Fetch what the decoder still holds.
+
+        With frame threads that is the results of as many packets as there are threads, less one. PyAV fetches them in
+        one call and stops at the first that is an error; since a decoder is drained only once, what comes after it
+        would be lost, and an error after a picture would not even be told. So each result is pushed out first, by a
+        packet without data and a call of its own.
+        """
+        frames = self._decode_lead_in(self._lead_in.take())
+        pushes = self._pushing_packets()
+        for push in pushes:
+            frames += self._decode_packet(push)
+        refusal, corrupt_packets = self._refusal, self._report.corrupt_packets
+        frames += self._decode_packet(packet)
+        if pushes:
+            # Some decoders refuse the packets without data; all others have given their results by now.
+            self._refusal, self._report.corrupt_packets = refusal, corrupt_packets
+        return frames
+
+    def _pushing_packets(self) -> list[Any]:
+        side_data: Any = getattr(av.packet, "PacketSideData", None)
+        has_frame_threads = self.is_video and self._codec.codec.capabilities & Capabilities.frame_threads
+        # PyAV has that class since version 16. What devices make of such packets is not known.
+        if side_data is None or not has_frame_threads or self._codec.is_hwaccel:
+            return []
+        packets = []
+        for _ in range(self._codec.thread_count - 1):
+            packet = av.Packet()
+            packet.time_base = self._time_base
+            # FFmpeg takes a packet that has neither data nor side data for the end. This side data, one byte, goes with
+            # every packet of a transport stream, and decoders do not look at it.
+            kind = av.packet.packet_sidedata_type_from_literal("mpegts_stream_id")
+            side_data(kind, 1).to_packet(packet, move=True)
+            packets.append(packet)
+        return packets
 
     def _count_corrupt(self, frames: list[Any]) -> list[Any]:
         for frame in frames:
