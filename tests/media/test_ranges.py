@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +33,7 @@ def frames_of(path, folder, kinds="VIDEO AUDIO", chain=None, **values):
     [
         "h264_bframes.mp4",
         "h264_opengop.mp4",
+        "h264_refresh.mp4",
         "prores.mov",
         "vp9_opus.webm",
         "aac.adts.aac",
@@ -169,7 +173,9 @@ def test_what_is_kept_before_a_range_is_bounded(media_files, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 10_000, 25_000, 40_000, 60_000, 2**20])
-@pytest.mark.parametrize("name", ["h264_long_gop.mkv", "h264_opengop.mp4", "h264_bframes.avi"])
+@pytest.mark.parametrize(
+    "name", ["h264_long_gop.mkv", "h264_opengop.mp4", "h264_bframes.avi", "h264_long_then_short.mkv"]
+)
 def test_groups_too_long_to_be_kept_leave_the_pictures_of_the_range_alone(
     media_files, tmp_path, monkeypatch, name, limit_bytes
 ):
@@ -186,3 +192,27 @@ def test_groups_too_long_to_be_kept_leave_the_pictures_of_the_range_alone(
 def test_most_pictures_before_a_range_are_not_decoded(media_files, tmp_path, measured):
     frames_of(media_files("h264_long_gop.mkv"), tmp_path, sdk_start_index=14_500)
     assert measured.early_count == 0
+
+
+def test_large_pictures_are_no_long_group(media_files, tmp_path, monkeypatch, measured):
+    monkeypatch.setattr("mcai_worker_sdk.media.lead_in.LIMIT_BYTES", 1)
+    frames_of(media_files("prores.mov"), tmp_path, "VIDEO", sdk_start_index=3000)
+    assert measured.early_count == 0
+
+
+#: Jobs that leave pictures behind in the threads of a decoder, one after the other.
+LEAVING_JOBS = """
+import pathlib, sys
+from tests.media.support import NotingWorker, run_job
+
+for _ in range(150):
+    worker = NotingWorker("VIDEO", note=lambda frame: frame.pts)
+    run_job(worker, sys.argv[1], pathlib.Path(sys.argv[2]), sdk_stop_index=500)
+    assert len(worker.frames[0]) == 13
+"""
+
+
+def test_a_decoder_that_still_works_when_its_range_ends_is_freed(media_files, tmp_path):
+    # In a process of its own, which hangs where a thread of the decoder waits for the GIL of the one that frees it.
+    arguments = [sys.executable, "-c", LEAVING_JOBS, str(media_files("av1.mkv")), str(tmp_path)]
+    subprocess.run(arguments, check=True, timeout=50, cwd=Path(__file__).resolve().parents[2])

@@ -59,6 +59,11 @@ class FrameDecoder:
         if self.is_video:
             stream.thread_type = "AUTO"
 
+    def __del__(self) -> None:
+        # PyAV frees a decoder with the GIL held, and FFmpeg then waits for the decoder's threads. A thread that drops a
+        # packet with something opaque waits for the GIL: for ever, unless they are emptied first, without the GIL.
+        self._codec.flush_buffers()
+
     def decode(self, packet: Any) -> list[Any]:
         """
         The frames inside the range that this packet completes.
