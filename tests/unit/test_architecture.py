@@ -409,7 +409,8 @@ PARTS = ["src", "tests", "docs", "examples", "benchmarks", "packaging", ".ci"]
 def texts_of_the_repository() -> Iterator[tuple[str, str]]:
     files = [path for part in PARTS for path in (ROOT / part).rglob("*")] + list(ROOT.glob("*"))
     for path in sorted(files):
-        generated = {"_build", "__pycache__"} & set(path.parts)
+        # `.git` is a file where the checkout is a second work tree, and names the first one's place.
+        generated = {"_build", "__pycache__", ".git"} & set(path.parts)
         if path.is_file() and path.suffix in TEXT_SUFFIXES and not generated:
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")
 

@@ -467,7 +467,7 @@ def test_resolving_leaves_the_callers_event_loop_alone(backend: BackendStandIn) 
 
         _resolve(backend.environ(), _parameter("BACKEND", "KEY"))
 
-        assert asyncio.get_event_loop_policy().get_event_loop() is mine
+        assert asyncio.get_event_loop() is mine
 
 
 def test_no_secret_is_logged(backend: BackendStandIn, caplog: pytest.LogCaptureFixture) -> None:

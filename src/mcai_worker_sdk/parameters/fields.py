@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
-import sys
 import types
 import typing
-import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -18,8 +16,16 @@ from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, Type
 from pydantic.fields import FieldInfo
 
 from mcai_worker_sdk.errors import WorkerDefinitionError
+from mcai_worker_sdk.parameters.annotations import (
+    first_sentence,
+    local_names,
+    own_annotations,
+    remedy_of,
+    resolved_annotations,
+    shorten,
+)
 
-__all__ = ["Fields", "read_fields", "remember_local_names", "unusable"]
+__all__ = ["Fields", "read_fields", "unusable"]
 
 #: How the values of an order are read: JSON types are never converted into one another, unknown keys are refused.
 _CONFIG = ConfigDict(
@@ -33,9 +39,6 @@ _CONFIG = ConfigDict(
 
 #: The only field of the hidden class around a model or a dataclass; never seen outside.
 _WRAPPED = "parameters"
-
-#: Names that string annotations of a class mean, taken from the function in which the class was defined.
-_LOCAL_NAMES: weakref.WeakKeyDictionary[type, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,41 +72,16 @@ def read_fields(parameters_class: type) -> Fields:
     if not isinstance(parameters_class, type):
         advice = f" Give the class itself, {type(parameters_class).__name__}." if _has_fields(parameters_class) else ""
         raise WorkerDefinitionError(
-            f"The parameters class is {_shorten(parameters_class)}; expected a class with annotated fields.{advice}"
+            f"The parameters class is {shorten(parameters_class)}; expected a class with annotated fields.{advice}"
         )
     if issubclass(parameters_class, BaseModel) or dataclasses.is_dataclass(parameters_class):
         return _wrapped_fields(parameters_class)
     return _plain_fields(parameters_class)
 
 
-def remember_local_names(parameters_class: type, frame: types.FrameType) -> None:
-    """
-    Keep what the string annotations of a class mean when it is defined inside a function.
-
-    Args:
-        parameters_class: The class that was just defined.
-        frame: The frame that defines it.
-    """
-    annotations = inspect.get_annotations(parameters_class).values()
-    texts = [annotation for annotation in annotations if isinstance(annotation, str)]
-    if not texts or frame.f_locals is frame.f_globals:
-        return
-    names = {name for text in texts for name in _names_in(text)}
-    found = {name: frame.f_locals[name] for name in names if name in frame.f_locals}
-    if found:
-        _LOCAL_NAMES[parameters_class] = found
-
-
-def _names_in(annotation: str) -> tuple[str, ...]:
-    try:
-        return compile(annotation, "<annotation>", "eval").co_names
-    except SyntaxError:
-        return ()
-
-
 def _plain_fields(parameters_class: type) -> Fields:
     _check_instances(parameters_class)
-    annotations = _resolved_annotations(parameters_class)
+    annotations = _field_annotations(parameters_class)
     decorated = _decorated(parameters_class)
     _check_validators(parameters_class, decorated, annotations)
     namespace: dict[str, Any] = {
@@ -145,7 +123,7 @@ def _wrapped_fields(parameters_class: Any) -> Fields:
             field.name: _field_of(field) for field in dataclasses.fields(parameters_class) if field.init
         }
         config = getattr(parameters_class, "__pydantic_config__", {})
-    annotations = _resolved_annotations(parameters_class)
+    annotations = _field_annotations(parameters_class)
     annotations = {name: annotations.get(name, Any) for name in infos}
     hidden_class = _make_hidden_class(parameters_class, (), namespace, annotations)
     by_name = bool(config.get("populate_by_name") or config.get("validate_by_name"))
@@ -182,11 +160,13 @@ def _check_instances(parameters_class: type) -> None:
 def _make_hidden_class(
     parameters_class: type, bases: tuple[type, ...], namespace: dict[str, Any], annotations: dict[str, Any]
 ) -> Any:
-    name = parameters_class.__name__
+    name, names = parameters_class.__name__, local_names(parameters_class)
     try:
+        if issubclass(parameters_class, BaseModel) and not parameters_class.__pydantic_complete__:
+            parameters_class.model_rebuild(_types_namespace=names)
         plain = types.new_class(name, bases, exec_body=lambda body: body.update(namespace))
         hidden = pydantic.dataclasses.dataclass(plain, kw_only=True, repr=False, eq=False, config=_CONFIG)
-        pydantic.dataclasses.rebuild_dataclass(hidden, raise_errors=True)
+        pydantic.dataclasses.rebuild_dataclass(hidden, raise_errors=True, _types_namespace=names)
     except Exception as error:  # annotations may run any code of their types
         raise unusable(name, annotations, error) from error
     return hidden
@@ -201,13 +181,14 @@ def unusable(class_name: str, annotations: Mapping[str, Any], error: Exception) 
         annotations: The resolved annotation of each field.
         error: What pydantic says.
     """
-    reason = _first_sentence(error)
+    reason = first_sentence(error)
     field = _unusable_field(annotations)
     if field is None:
         return WorkerDefinitionError(f"The parameters class {class_name} cannot be used: {reason}")
+    remedy = remedy_of(error) or "Declare JSON's own types, or a pydantic model."
     return WorkerDefinitionError(
-        f"Parameter {field!r} of class {class_name} has the type {_shorten(annotations[field])}; "
-        f"expected a type that JSON can carry: {reason} Declare JSON's own types, or a pydantic model."
+        f"Parameter {field!r} of class {class_name} has the type {shorten(annotations[field])}; "
+        f"expected a type that JSON can carry: {reason} {remedy}"
     )
 
 
@@ -220,37 +201,12 @@ def _unusable_field(annotations: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _resolved_annotations(parameters_class: type) -> dict[str, Any]:
-    annotations: dict[str, Any] = {}
-    for owner in reversed(parameters_class.__mro__):
-        if owner is object or owner is BaseModel:
-            continue
-        own = inspect.get_annotations(owner)
-        globals_ = getattr(sys.modules.get(owner.__module__), "__dict__", {})
-        # A field's own default must not hide the type of the same name (`date: date = None`).
-        locals_ = {name: value for name, value in vars(owner).items() if name not in own}
-        locals_.update(_LOCAL_NAMES.get(owner, {}))
-        for name, annotation in own.items():
-            if name.startswith("__"):
-                continue
-            resolved = _resolve(parameters_class, name, annotation, globals_, locals_)
-            annotations.pop(name, None)
-            if not _is_constant(parameters_class, name, resolved):
-                annotations[name] = resolved
-    return annotations
-
-
-def _resolve(
-    parameters_class: type, name: str, annotation: Any, globals_: dict[str, Any], locals_: dict[str, Any]
-) -> Any:
-    holder = type("_Holder", (), {"__annotations__": {name: annotation}})
-    try:
-        return typing.get_type_hints(holder, globals_, locals_, include_extras=True)[name]
-    except Exception as error:  # the annotation's text is the author's code
-        raise WorkerDefinitionError(
-            f"Parameter {name!r} of class {parameters_class.__name__} has the annotation {_shorten(annotation)}; "
-            f"expected a type that can be resolved: {_first_sentence(error)} Define or import it at module level."
-        ) from error
+def _field_annotations(parameters_class: type) -> dict[str, Any]:
+    return {
+        name: annotation
+        for name, annotation in resolved_annotations(parameters_class).items()
+        if not _is_constant(parameters_class, name, annotation)
+    }
 
 
 def _is_constant(parameters_class: type, name: str, annotation: Any) -> bool:
@@ -337,14 +293,4 @@ def _published_id(name: str, info: FieldInfo) -> str:
 
 
 def _has_fields(value: object) -> bool:
-    return bool(getattr(type(value), "__annotations__", None)) and not callable(value)
-
-
-def _first_sentence(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].split(". ")[0].rstrip(".") + "."
-
-
-def _shorten(value: object, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return any(own_annotations(cls) for cls in type(value).__mro__) and not callable(value)

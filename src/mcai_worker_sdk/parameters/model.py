@@ -18,8 +18,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from pydantic.errors import PydanticUserError
 
 from mcai_worker_sdk.errors import ParameterError
+from mcai_worker_sdk.parameters.annotations import remember_local_names
 from mcai_worker_sdk.parameters.faults import Fault, Faults, integral_floats
-from mcai_worker_sdk.parameters.fields import Fields, read_fields, remember_local_names, unusable
+from mcai_worker_sdk.parameters.fields import Fields, read_fields, unusable
 from mcai_worker_sdk.parameters.schema import AUTOMATIC_PROPERTIES, Schema, make_schema
 
 __all__ = ["ParametersModel", "WorkerParameters"]
