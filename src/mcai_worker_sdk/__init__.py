@@ -10,10 +10,17 @@ import typing as _typing
 from importlib import import_module as _import_module
 from importlib import metadata as _metadata
 
-from mcai_worker_sdk.channel import JobStatus, McaiChannel
-from mcai_worker_sdk.description import WorkerDescription
-from mcai_worker_sdk.parameters import WorkerParameters
-from mcai_worker_sdk.worker import Worker
+try:
+    from mcai_worker_sdk.channel import JobStatus, McaiChannel
+    from mcai_worker_sdk.description import WorkerDescription
+    from mcai_worker_sdk.parameters import WorkerParameters
+    from mcai_worker_sdk.worker import Worker
+except Exception:
+    # A dependency of another version may fail in any way; which one it is says more than how it failed.
+    from mcai_worker_sdk.versions import check_versions as _check_versions
+
+    _check_versions()
+    raise
 
 if _typing.TYPE_CHECKING:
     from mcai_worker_sdk.media import (

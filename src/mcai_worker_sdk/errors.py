@@ -8,7 +8,8 @@ Every exception of the SDK.
     │   ├── SettingsError             (ValueError) an environment variable
     │   ├── DescriptionError          (ValueError) pyproject.toml or package metadata
     │   ├── WorkerDefinitionError     (TypeError)  the worker's class or its parameters class
-    │   └── MissingExtraError         (ImportError) an optional part is not installed
+    │   ├── MissingExtraError         (ImportError) an optional part is not installed
+    │   └── UnsupportedVersionError   (ImportError) a dependency is too old or too new
     ├── ProtocolError                 (ValueError) bytes that are not an order
     ├── JobError                      one job ends in ``job_error``; the worker lives on
     │   ├── ParameterError            (ValueError) the order's parameters
@@ -29,6 +30,8 @@ No message holds a password, a token or the value of a credential.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "BackendError",
     "ConfigurationError",
@@ -47,6 +50,7 @@ __all__ = [
     "ProtocolError",
     "ResultError",
     "SettingsError",
+    "UnsupportedVersionError",
     "WorkerDefinitionError",
     "WorkerSdkError",
 ]
@@ -89,6 +93,21 @@ class MissingExtraError(ConfigurationError, ImportError):
         )
         self.extra = extra
         self.missing = missing
+
+
+class UnsupportedVersionError(ConfigurationError, ImportError):
+    """
+    Raised when a dependency is installed in a version that the SDK does not run on.
+
+    Args:
+        found: Name, installed version and supported range of each such dependency.
+    """
+
+    def __init__(self, found: Sequence[tuple[str, str, str]]) -> None:
+        faults = " ".join(f"The installed {name} is {version}; expected {wanted}." for name, version, wanted in found)
+        packages = " ".join(f'"{name}{wanted}"' for name, _, wanted in found)
+        super().__init__(f"{faults} Install a supported version with: pip install {packages}")
+        self.found = found
 
 
 class ProtocolError(WorkerSdkError, ValueError):

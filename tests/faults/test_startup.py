@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
+from packaging.requirements import Requirement
 
 from tests.faults.kit import Scene
 from tests.support.proxy import TcpProxy
@@ -33,6 +37,24 @@ async def test_what_is_wrong_is_named(scene: Scene, environment: dict[str, str],
         assert "wr0ng-secret" not in worker.log
         assert scene.host.password not in worker.log
         assert "Traceback" not in worker.log
+
+
+async def test_a_dependency_of_another_version_is_named_before_anything_is_connected(scene: Scene, tmp_path: Path):
+    for name, version in {"pika": "1.2.0", "h11": "0.9.0"}.items():
+        folder = tmp_path / f"{name}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\n")
+    async with scene.worker(PYTHONPATH=str(tmp_path)) as worker:
+        exit_code = await worker.ended(timeout_seconds=15)
+
+        [line] = worker.log.splitlines()
+        assert exit_code == 1
+        assert line.startswith("The worker cannot start. The installed h11 is 0.9.0; expected >=")
+        assert " The installed pika is 1.2.0; expected >=" in line
+        remedy = shlex.split(line.partition(" Install a supported version with: ")[2])
+        assert remedy[:2] == ["pip", "install"]
+        assert {Requirement(argument).name for argument in remedy[2:]} == {"h11", "pika"}
+        assert scene.tap.out() == []
 
 
 async def test_a_wrong_port_is_tried_again_as_often_as_allowed(scene: Scene):

@@ -24,6 +24,7 @@ FLOORS = {
     "protocol": 0,
     "settings": 0,
     "logs": 1,
+    "versions": 1,
     "parameters": 1,
     "description": 1,
     "channel": 1,
@@ -409,7 +410,7 @@ PARTS = ["src", "tests", "docs", "examples", "benchmarks", "packaging", ".ci"]
 def texts_of_the_repository() -> Iterator[tuple[str, str]]:
     files = [path for part in PARTS for path in (ROOT / part).rglob("*")] + list(ROOT.glob("*"))
     for path in sorted(files):
-        # `.git` is a file where the checkout is a second work tree, and names the first one's place.
+        # In a work tree that git added to another, .git is a file, with the path of that other.
         generated = {"_build", "__pycache__", ".git"} & set(path.parts)
         if path.is_file() and path.suffix in TEXT_SUFFIXES and not generated:
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8", errors="replace")

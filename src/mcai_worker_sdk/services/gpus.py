@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from mcai_worker_sdk.errors import UnsupportedVersionError
+from mcai_worker_sdk.versions import check_versions
+
 __all__ = ["GpuReader"]
 
 logger = logging.getLogger("mcai_worker_sdk.services")
@@ -64,9 +67,12 @@ class GpuReader:
             self._tried = True
             try:
                 nvml = importlib.import_module(self._module_name)
+                check_versions("gpu")
                 nvml.nvmlInit()
                 self._handles = tuple(nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount()))
                 self._nvml = nvml
+            except UnsupportedVersionError as error:
+                logger.warning("GPUs are not looked for: %s", error)
             except ImportError:
                 logger.debug("GPUs are not looked for: the module %s is not installed.", self._module_name)
             except Exception as error:  # noqa: BLE001 - a broken driver must not touch the worker

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import h11
 
-from mcai_worker_sdk.errors import MissingExtraError, SettingsError
+from mcai_worker_sdk.errors import MissingExtraError, SettingsError, UnsupportedVersionError
 
 __all__ = ["HttpEndpoint"]
 
@@ -135,7 +135,7 @@ class HttpEndpoint:
     def _show_metrics(self) -> _Answer:
         try:
             return _Answer(HTTPStatus.OK, _METRICS, self._metrics())
-        except MissingExtraError as error:
+        except (MissingExtraError, UnsupportedVersionError) as error:
             return _Answer(HTTPStatus.NOT_IMPLEMENTED, _TEXT, f"{error}\n".encode())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcai_worker_sdk.errors import MissingExtraError
 from mcai_worker_sdk.protocol.responses import JobResult, JobState
+from mcai_worker_sdk.versions import check_versions
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -70,7 +71,9 @@ def render_metrics(figures: WorkerFigures, state: WorkerState) -> bytes:
 
     Raises:
         MissingExtraError: ``prometheus-client`` is not installed.
+        UnsupportedVersionError: It is, in a version that the SDK does not run on.
     """
+    check_versions("metrics")
     try:
         from prometheus_client import CollectorRegistry, generate_latest
     except ImportError as error:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from mcai_worker_sdk.errors import UnsupportedVersionError
 from mcai_worker_sdk.protocol.responses import JobResult
+from mcai_worker_sdk.versions import check_versions
 
 __all__ = ["OrderPresentation", "make_presentation"]
+
+_logger = logging.getLogger(__name__)
 
 
 class OrderPresentation(Protocol):
@@ -123,7 +128,7 @@ def _first_line(text: str | None) -> str:
 
 def make_presentation(*, wanted: bool = True) -> OrderPresentation:
     """
-    Progress bars on a terminal where rich is installed, else nothing beside the log.
+    Progress bars on a terminal where a supported rich is installed, else nothing beside the log.
 
     Args:
         wanted: False for nothing, whatever there is.
@@ -131,6 +136,10 @@ def make_presentation(*, wanted: bool = True) -> OrderPresentation:
     if not wanted or not sys.stderr.isatty():
         return NoPresentation()
     try:
+        check_versions("cli")
         return TerminalPresentation()
+    except UnsupportedVersionError as error:
+        _logger.warning("No progress bars are shown: %s", error)
+        return NoPresentation()
     except ImportError:
         return NoPresentation()

@@ -18,6 +18,7 @@ from mcai_worker_sdk.host.process import ProcessHost
 from mcai_worker_sdk.logs import configure_logging, mask_secret
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.identity import worker_identity
+from mcai_worker_sdk.versions import check_versions
 
 if TYPE_CHECKING:
     from mcai_worker_sdk.worker import Worker
@@ -38,6 +39,9 @@ def start_worker(worker: Worker) -> None:
         # A spawned job process imports the worker's script, and one without `if __name__ == "__main__":` comes here.
         return
     try:
+        check_versions()
+        if worker._is_media:
+            check_versions("media")
         settings = Settings.load()
         identity = _identity(settings, worker)
         if settings.describe:
