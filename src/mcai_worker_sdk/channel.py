@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable
 from numbers import Real
+from typing import NoReturn
 
 __all__ = ["JobStatus", "McaiChannel"]
 
@@ -46,6 +47,13 @@ class McaiChannel:
         self._closed = False
         self._status: JobStatus | None = None
         self._error_message: str | None = None
+
+    def __reduce__(self) -> NoReturn:
+        # What starts processes by spawn or forkserver, the default of Python from 3.14 on, pickles their arguments.
+        raise TypeError(
+            f"The channel of job {self._job_id} cannot be pickled; expected to be used in the process of the job. "
+            'Start what reports by multiprocessing.get_context("fork"), or report in process() what it sends there.'
+        )
 
     def publish_job_progression(self, value: float) -> bool:
         """
