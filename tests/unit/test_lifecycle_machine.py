@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -266,3 +267,5 @@ LifecycleMachine.TestCase.settings = settings(
     max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestLifecycle = LifecycleMachine.TestCase
+# It takes 15 s of a processor's time, whatever share of one it gets.
+TestLifecycle.pytestmark = [pytest.mark.timeout(300)]
