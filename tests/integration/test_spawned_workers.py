@@ -35,6 +35,11 @@ class W(mcai.Worker):
             os.kill(os.getpid(), signal.SIGSEGV)
         return {"destination_paths": [f"/{__name__}/{os.getppid()}"]}
 """
+#: How pickle says that a class is not at the top of a module, and that a module has no such class.
+if sys.version_info >= (3, 14):
+    LOCAL_CLASS, MISSING_CLASS = "PicklingError: Can't", "AttributeError: module '__mp_main__' has no attribute 'W'"
+else:
+    LOCAL_CLASS, MISSING_CLASS = "AttributeError: Can't", "AttributeError: Can't get attribute 'W' on"
 START = "W(P, mcai.WorkerDescription(None)).start()\n"
 
 
@@ -66,7 +71,7 @@ async def test_a_script_runs_with_and_without_a_main_guard(vhost: VirtualHost, t
     [
         (
             "def main():\n" + WORKER.replace("\n", "\n    ") + "\n    " + START + "main()\n",
-            ["cannot be started by spawn: AttributeError: Can't", "define its classes at the top of a module"],
+            [f"cannot be started by spawn: {LOCAL_CLASS}", "define its classes at the top of a module"],
         ),
         (
             WORKER + "w = W(P, mcai.WorkerDescription(None))\nw.lock = threading.Lock()\nw.start()\n",
@@ -74,7 +79,7 @@ async def test_a_script_runs_with_and_without_a_main_guard(vhost: VirtualHost, t
         ),
         (
             "if __name__ == '__main__':\n" + WORKER.replace("\n", "\n    ") + "\n    " + START,
-            ["ended with exit code 1 before setup() came to its end", "AttributeError: Can't get attribute 'W' on"],
+            ["ended with exit code 1 before setup() came to its end", MISSING_CLASS],
         ),
     ],
     ids=["class in a function", "lock in the worker", "class under the guard"],
