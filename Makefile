@@ -6,13 +6,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+# The machine's default where it will do, else the newest.
+PYTHON ?= $(shell for name in python3 python3.{30..11}; do \
 	"$$name" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo "$$name" && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-EXTRAS := cli,media,metrics
+EXTRAS := cli,gpu,media,metrics
 PYTEST_ARGS ?=
+# Suite name of the Debian whose versions are the newest.
+NEWEST_DEBIAN ?= forky
 
 .PHONY: help
 help: ## List the targets.
@@ -31,11 +34,15 @@ $(VENV)/.installed-run: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[cli]'
 	@touch $@
 
-# What the tests, the linters and the documentation need besides.
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(PIP) install 'pip>=25.1'
-	$(PIP) install --editable '.[$(EXTRAS)]' --group dev
+# What the tests and the larger demonstrations need besides.
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[$(EXTRAS)]' --group test
 	@touch $@ $(VENV)/.installed-run
+
+# What the linters and the documentation need besides.
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[$(EXTRAS)]' --group dev
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-run
 
 .PHONY: venv
 venv: $(VENV)/.installed-dev ## Create .venv with everything a developer needs.
@@ -51,15 +58,15 @@ demo: $(VENV)/.installed-run ## A real worker on a real order, no broker: digest
 	@$(BIN)/python examples/demo.py
 
 .PHONY: demo-rabbitmq
-demo-rabbitmq: $(VENV)/.installed-dev system ## The same worker under a private RabbitMQ node.
+demo-rabbitmq: $(VENV)/.installed-test system ## The same worker under a private RabbitMQ node.
 	@$(BIN)/python examples/demo_rabbitmq.py
 
 .PHONY: demo-media
-demo-media: $(VENV)/.installed-dev system ## A media worker finds the cuts of a generated clip.
+demo-media: $(VENV)/.installed-test system ## A media worker finds the cuts of a generated clip.
 	@$(BIN)/python examples/scene_changes/demo.py
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev system ## Measure, with the reference beside; benchmarks/README.md says how to read it.
+bench: $(VENV)/.installed-test system ## Measure, with the reference beside; benchmarks/README.md says how to read it.
 	$(BIN)/python -m benchmarks $(if $(REFERENCE),--reference $(REFERENCE)) $(if $(MEDIA_REFERENCE),--media-reference $(MEDIA_REFERENCE))
 
 # --- checks ------------------------------------------------------------------------------------------------
@@ -69,12 +76,38 @@ test: lint docs system ## Everything: linters, types, documentation, the whole t
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-unit
-test-unit: $(VENV)/.installed-dev ## Only the tests that need no broker.
+test-unit: $(VENV)/.installed-test ## Only the tests that need no broker.
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
+.PHONY: test-oldest
+test-oldest: ## The whole suite on the oldest Python, with the lowest version of each dependency.
+	@$(PYTHON) .ci/matrix.py oldest
+
+.PHONY: test-newest
+test-newest: ## The whole suite in a Debian of its own, with its Pythons, broker, ffmpeg and libsrt (NEWEST_DEBIAN=forky).
+	@$(PYTHON) .ci/matrix.py $(NEWEST_DEBIAN)
+
 .PHONY: test-all-pythons
-test-all-pythons: ## The unit tests on each Python from 3.11 to 3.13 that is found.
-	@.ci/test-all-pythons
+test-all-pythons: ## The unit and media tests on each supported Python that is found.
+	@$(PYTHON) .ci/matrix.py pythons
+
+.PHONY: test-second-python
+test-second-python: ## The same on the newest of them that is not the default.
+	@$(PYTHON) .ci/matrix.py second
+
+.PHONY: test-matrix
+test-matrix: ## All of these, and the whole suite in a Debian between; writes what came of it into the documentation.
+	@rm -rf .matrix
+	@$(PYTHON) .ci/matrix.py default oldest pythons trixie $(NEWEST_DEBIAN) || status=$$?; \
+	$(PYTHON) .ci/matrix_table.py; exit $${status:-0}
+
+# One row of the matrix, in an environment that is brought to the newest versions, or to those that CONSTRAINT names.
+.PHONY: test-row
+test-row: $(BIN)/python system
+	$(if $(CONSTRAINT),$(PIP) install packaging && $(BIN)/python .ci/lowest.py >$(CONSTRAINT))
+	$(PIP) install --upgrade --upgrade-strategy eager $(if $(CONSTRAINT),--constraint $(CONSTRAINT)) \
+		--editable '.[$(EXTRAS)]' --group test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## ruff and mypy.
@@ -92,11 +125,11 @@ docs: $(VENV)/.installed-dev ## Build the documentation into docs/_build/html; a
 	$(BIN)/python -m sphinx -n -W --keep-going -q -b html docs docs/_build/html
 
 .PHONY: dist
-dist: $(VENV)/.installed-dev ## Build both distributions into dist/.
+dist: $(BIN)/python ## Build both distributions into dist/.
 	$(PIP) install build
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/python -m build --outdir dist packaging/media
 
 .PHONY: clean
-clean: ## Remove what the targets made, but for .venv.
-	rm -rf .demo dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove what the targets made, but for .venv* and .roots.
+	rm -rf .demo .matrix dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
