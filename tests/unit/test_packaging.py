@@ -63,17 +63,19 @@ def test_every_dependency_says_the_oldest_version_it_works_with():
     assert [line for line in [*project["dependencies"], *extras] if ">=" not in line] == []
 
 
-def test_every_install_command_asks_for_this_major_version():
-    major = read_project(".")["version"].partition(".")[0]
+def test_every_page_says_where_version_3_comes_from_until_it_is_published():
     commands = install_commands()
 
-    assert {"README.md", "docs/tutorial.md", "packaging/media/README.md"} <= {page for page, _ in commands}
+    assert {"docs/howto/install.md", "packaging/media/README.md"} <= {page for page, _ in commands}
     assert [
         (page, line)
         for page, line in commands
-        for requirement in re.findall(r"mcai-worker-sdk[^\s\"`]*", line.partition("pip install")[2])
-        if Requirement(requirement).specifier != f">={major}"
+        if not re.search(r"pip install --find-links dist \"mcai-worker-sdk(-media|\[media\])?>=3\"", line)
     ] == []
+
+
+def test_no_project_of_somebody_else_is_claimed():
+    assert "urls" not in read_project(".")
 
 
 def test_the_worker_that_is_deployed_is_the_one_of_the_tutorial():
