@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
 import threading
 from collections.abc import Callable
-from numbers import Real
-from typing import NoReturn
+from typing import Any, NoReturn, SupportsFloat, SupportsIndex
 
 __all__ = ["JobStatus", "McaiChannel"]
+
+_logger = logging.getLogger(__name__)
+
+_PROGRESSION_RULE = "expected a number of percents from 0 to 100"
 
 
 class JobStatus(enum.IntEnum):
@@ -45,6 +49,7 @@ class McaiChannel:
         self._stop_requested = threading.Event()
         self._stop_seen = False
         self._closed = False
+        self._warned_of_progression = False
         self._status: JobStatus | None = None
         self._error_message: str | None = None
 
@@ -60,19 +65,31 @@ class McaiChannel:
         Report how far the job is. Costs microseconds and never waits for the network.
 
         Args:
-            value: Percents, 0 to 100; rounded down to a whole number.
+            value: Percents, 0 to 100; rounded down to a whole number. Any number will do, also one of numpy or a
+                Decimal. What lies outside is published as the nearer end, with one warning a job: a sum of rounded
+                steps passes 100 easily, and a progression is no reason to lose a job's work.
 
         Returns:
             True when the value was taken, False when the job has already ended.
 
         Raises:
             TypeError: ``value`` is not a number.
-            ValueError: ``value`` is below 0, above 100 or not finite.
+            ValueError: ``value`` is not-a-number (NaN), which is near to neither end.
         """
-        percent = _whole_percent(value)
+        number = _read_progression(value)
+        percent = math.floor(min(max(number, 0.0), 100.0))
         with self._lock:
             if self._closed:
                 return False
+            if not 0 <= number <= 100 and not self._warned_of_progression:  # noqa: PLR2004 - percents
+                self._warned_of_progression = True
+                _logger.warning(
+                    "The job progression is %r; %s. It is published as %d; others out of range likewise, unsaid.",
+                    number,
+                    _PROGRESSION_RULE,
+                    percent,
+                    extra={"job_id": self._job_id},
+                )
             self._report_progression(self._job_id, percent)
         return True
 
@@ -151,14 +168,19 @@ class McaiChannel:
             self._closed = True
 
 
-def _whole_percent(value: object) -> int:
-    rule = "expected a number of percents from 0 to 100"
-    if not isinstance(value, Real):
-        raise TypeError(f"The job progression is {value!r}; {rule}.")
+def _read_progression(value: Any) -> float:
+    """The value as a float; too large an integer or a fraction is an infinity."""
+    # numpy's texts have __float__, as its numbers have.
+    if not isinstance(value, SupportsFloat | SupportsIndex) or isinstance(value, str | bytes):
+        raise TypeError(f"The job progression is {value!r}; {_PROGRESSION_RULE}.")
     try:
         number = float(value)
-    except OverflowError:  # an integer or a fraction that no float has room for
-        number = math.inf
-    if not 0 <= number <= 100:  # noqa: PLR2004 - percents; not-a-number is in no range
-        raise ValueError(f"The job progression is {value!r}; {rule}.")
-    return math.floor(number)
+    except OverflowError:
+        number = math.inf if value > 0 else -math.inf
+    except TypeError:  # an array of several numbers
+        raise TypeError(f"The job progression is {value!r}; {_PROGRESSION_RULE}.") from None
+    except ValueError:  # a Decimal that signals
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"The job progression is {value!r}; {_PROGRESSION_RULE}.")
+    return number

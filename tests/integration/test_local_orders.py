@@ -156,7 +156,7 @@ def test_a_failing_job_leaves_the_next_one_alone_and_the_exit_code_is_1(order: O
         ("raise MemoryError", "MemoryError"),
         ("ch.set_job_status(mcai.JobStatus.Error)\nch.set_error_message('no such clip')", "no such clip"),
         ("ret = {'parameters': [{'id': 'n', 'kind': 'int', 'value': 'abc'}]}", "'n'"),
-        ("ch.publish_job_progression(101)", "The job progression is 101; expected a number of percents from 0 to 100."),
+        ("ch.publish_job_progression('9')", "The job progression is '9'; expected a number of percents from 0 to 100."),
     ],
 )
 def test_whatever_a_job_fails_with_the_worker_goes_on(order: Order, code: str, said: str):

@@ -1,5 +1,6 @@
 """``McaiChannel``: what user code may say and hear, from any thread, during the job and after it."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
@@ -55,6 +57,10 @@ here_and_elsewhere = pytest.mark.parametrize("run", [lambda call: call(), in_ano
         (100.0, 100),
         (True, 1),
         (Fraction(199, 2), 99),
+        (Decimal("49.9"), 49),
+        (np.float32(49.9), 49),
+        (np.int8(50), 50),
+        (np.array(49.9), 49),
     ],
 )
 def test_a_progression_is_reported_in_whole_percents_rounded_down(
@@ -65,12 +71,59 @@ def test_a_progression_is_reported_in_whole_percents_rounded_down(
     assert type(reports.seen[0][1]) is int
 
 
+@here_and_elsewhere
 @pytest.mark.parametrize(
-    "value",
-    [-1, -0.001, 100.001, 101, 255, 10**400, float("nan"), float("inf"), -float("inf")],
-    ids=lambda v: f"{v:g}" if isinstance(v, float) or v < 1000 else "huge",
+    ("value", "percent"),
+    [
+        (101, 100),
+        (100.00000000000001, 100),
+        (np.int16(255), 100),
+        (10**400, 100),
+        (Fraction(10**400), 100),
+        (Decimal("1e500"), 100),
+        (float("inf"), 100),
+        (-1, 0),
+        (-1e-9, 0),
+        (-(10**400), 0),
+        (-float("inf"), 0),
+    ],
+    ids=lambda value: f"{value!r:.30}",
 )
-def test_a_progression_out_of_range_is_refused_with_its_value(reports: Reports, value: float) -> None:
+def test_a_progression_out_of_range_is_the_nearer_end_and_one_warning_a_job(
+    reports: Reports, value: Any, percent: int, run: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert run(lambda: reports.channel.publish_job_progression(value)) is True
+    assert run(lambda: reports.channel.publish_job_progression(1000 if percent == 0 else -1000)) is True
+
+    assert reports.seen == [(7, percent)] * 3 + [(7, 100 - percent)]
+    (warning,) = caplog.records
+    assert (warning.levelname, warning.job_id) == ("WARNING", 7)  # type: ignore[attr-defined]
+    assert f"expected a number of percents from 0 to 100. It is published as {percent};" in warning.getMessage()
+    assert len(warning.getMessage()) < 200
+
+
+def test_rounded_steps_that_pass_100_end_at_100_and_each_job_has_its_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    overshooting = [k for k in range(1, 200) if list(itertools.accumulate([100 / k] * k))[-1] > 100]
+    for k in overshooting:
+        reports = Reports()
+        for reached in itertools.accumulate([100 / k] * k):
+            reports.channel.publish_job_progression(reached)
+        assert reports.seen[-1] == (7, 100)
+    assert overshooting
+    assert len(caplog.records) == len(overshooting)
+
+
+def test_a_progression_within_the_range_is_no_warning(reports: Reports, caplog: pytest.LogCaptureFixture) -> None:
+    for value in (0, -0.0, 100, 100.0, 99.9):
+        reports.channel.publish_job_progression(value)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("nan"), Decimal("NaN"), Decimal("sNaN")], ids=repr)
+def test_a_progression_that_is_not_a_number_is_refused_with_its_value(reports: Reports, value: Any) -> None:
     with pytest.raises(
         ValueError, match=r"The job progression is .*; expected a number of percents from 0 to 100"
     ) as e:
@@ -79,8 +132,12 @@ def test_a_progression_out_of_range_is_refused_with_its_value(reports: Reports, 
     assert reports.seen == []
 
 
-@pytest.mark.parametrize("value", ["50", None, [50], 1 + 2j, Decimal(50), object], ids=repr)
-def test_a_progression_that_is_no_number_is_refused(reports: Reports, value: Any) -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["50", b"50", bytearray(b"50"), np.str_("50"), None, [50], np.array([50, 51]), 1 + 2j, object],
+    ids=repr,
+)
+def test_a_progression_of_another_type_is_refused(reports: Reports, value: Any) -> None:
     with pytest.raises(TypeError, match=r"The job progression is .*; expected a number of percents from 0 to 100"):
         reports.channel.publish_job_progression(value)
     assert reports.seen == []
@@ -202,6 +259,7 @@ def test_nothing_is_taken_after_the_job_has_ended(reports: Reports, run: Callabl
     channel.set_error_message("before")
     channel._close()
     assert run(lambda: channel.publish_job_progression(5)) is False
+    assert run(lambda: channel.publish_job_progression(101)) is False
     assert run(lambda: channel.set_job_status(JobStatus.Error)) is False
     assert run(lambda: channel.set_error_message("after")) is False
     assert reports.seen == []
@@ -211,7 +269,7 @@ def test_nothing_is_taken_after_the_job_has_ended(reports: Reports, run: Callabl
 def test_a_wrong_value_is_refused_after_the_job_too(channel: McaiChannel) -> None:
     channel._close()
     with pytest.raises(ValueError, match="percents"):
-        channel.publish_job_progression(101)
+        channel.publish_job_progression(float("nan"))
     with pytest.raises(TypeError, match="JobStatus"):
         channel.set_job_status(1)  # type: ignore[arg-type]
 
