@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from mcai_worker_sdk import logs
 from mcai_worker_sdk.errors import JobError, ParameterError
 from mcai_worker_sdk.host import death
 from mcai_worker_sdk.host.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
-from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES, cut_message, describe_failure
+from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES, READ_OUTPUT, cut_message, describe_failure
 
 SECRET = "correct-horse-battery-staple"
 
@@ -164,6 +166,142 @@ def test_an_endless_recursion_is_told_in_short():
     assert size(text) <= MESSAGE_LIMIT_BYTES
 
 
+def test_notes_of_causes_and_of_members_are_told():
+    cause, member = KeyError("c"), OSError("m")
+    cause.add_note("note of the cause")
+    member.add_note("note of the member")
+    group = ExceptionGroup("g", [member])
+    group.__cause__ = cause
+
+    assert describe_failure(group).splitlines() == [
+        "ExceptionGroup: g (1 sub-exception)",
+        "with OSError: m",
+        "note of the member",
+        "caused by KeyError: 'c'",
+        "note of the cause",
+    ]
+
+
+# What a program wrote
+
+
+def failed_program(script: str, **options: Any) -> BaseException:
+    """What :func:`subprocess.run` raises of a shell's script."""
+    return raised(lambda: subprocess.run(["sh", "-c", script], check=True, **options))
+
+
+def test_what_a_failed_program_wrote_to_its_standard_error_is_told():
+    first, title, *rest = describe_failure(
+        failed_program("echo out; echo 'moov atom not found' >&2; exit 3", capture_output=True)
+    ).splitlines()
+
+    assert first.startswith("CalledProcessError: ")
+    assert first.endswith("returned non-zero exit status 3.")
+    assert (title, rest[0]) == ("CalledProcessError.stderr:", "moov atom not found")
+    assert rest[1].startswith("  File ")
+    assert "out" not in rest
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT},
+        {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True},
+        {"capture_output": True, "text": True},
+    ],
+    ids=["bytes", "text", "nothing on the standard error"],
+)
+def test_without_a_standard_error_of_its_own_the_output_is_told(options: dict[str, Any]):
+    text = describe_failure(failed_program("echo 'no such filter'; exit 1", **options))
+
+    assert "\nCalledProcessError.output:\nno such filter\n" in text
+
+
+def test_what_a_program_wrote_before_its_time_was_over_is_told():
+    text = describe_failure(
+        failed_program("echo 'waiting for a peer' >&2; exec sleep 60", capture_output=True, timeout=1)
+    )
+
+    assert "\nTimeoutExpired.stderr:\nwaiting for a peer\n" in text
+
+
+def test_a_program_that_wrote_nothing_adds_nothing():
+    assert ".stderr" not in describe_failure(failed_program("exit 1", capture_output=True))
+    assert ".stderr" not in describe_failure(failed_program("exit 1"))
+
+
+class ProgramError(Exception):
+    """As libraries that wrap a program have one: its text says nothing."""
+
+    def __init__(self, stdout: object, stderr: object) -> None:
+        super().__init__("ffmpeg error (see stderr output for detail)")
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def chained(cause: BaseException) -> BaseException:
+    error = ValueError("no picture")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, chained, lambda e: ExceptionGroup("g", [e])])
+def test_an_exception_of_any_library_is_asked_wherever_it_stands(wrap: Callable[[BaseException], BaseException]):
+    text = describe_failure(wrap(ProgramError(b"", b"Unknown encoder 'x'\n")))
+
+    assert text.endswith("\nProgramError.stderr:\nUnknown encoder 'x'")
+
+
+def test_an_error_of_the_sdk_is_followed_by_what_the_program_behind_it_wrote():
+    error = JobError("The clip cannot be read.")
+    error.__cause__ = ProgramError(b"", "Invalid data found")
+
+    assert describe_failure(error) == "The clip cannot be read.\nProgramError.stderr:\nInvalid data found"
+
+
+def test_a_progress_bar_is_told_by_its_last_state_and_what_no_terminal_shows_is_replaced():
+    written = b"frame=1\rframe=2\rframe=3\r\n\x1b[31mcaf\xc3\xa9 \xff\x07\x1b[0m\r\n\n"
+
+    assert describe_failure(ProgramError(None, written)).endswith(
+        "ProgramError.stderr:\nframe=3\n\ufffd[31mcaf\u00e9 \ufffd\ufffd\ufffd[0m"
+    )
+
+
+@pytest.mark.parametrize("value", [b"RIFF\0\0\0\0WAVE", "", b" \r\n", None, 3, ["text"]], ids=repr)
+def test_what_is_no_text_is_not_told(value: object):
+    assert describe_failure(ProgramError(value, b"")) == "ProgramError: ffmpeg error (see stderr output for detail)"
+
+
+def test_an_attribute_that_raises_is_passed_over():
+    class OddError(Exception):
+        @property
+        def stderr(self) -> str:
+            raise RuntimeError("not yet")
+
+        output = "no space left"
+
+    assert describe_failure(OddError()) == "OddError\nOddError.output:\nno space left"
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{SNOWMAN}"])
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_the_end_of_what_programs_wrote_is_kept_and_bounded(letter: str, count: int):
+    members = [ProgramError("", letter * 10**6 + f"\nthe reason {number}") for number in range(count)]
+
+    text = describe_failure(raised(fail(ExceptionGroup("x" * 5000, members))))
+
+    assert size(text) <= MESSAGE_LIMIT_BYTES
+    assert [number for number in range(count) if f"the reason {number}\n" in text] == list(range(min(count, 4)))
+    assert "raise error" in text
+
+
+def test_an_exception_with_an_endless_name_stays_within_the_bound():
+    error = type("E" * 9000, (ProgramError,), {})("", "the reason")
+
+    assert size(describe_failure(error)) <= MESSAGE_LIMIT_BYTES
+    assert describe_failure(error).endswith("\nthe reason")
+
+
 # The bound
 
 
@@ -212,6 +350,24 @@ def test_a_secret_is_masked_in_text_cause_note_and_traceback(secret: str):
 
     assert secret not in text
     assert text.startswith("ValueError: text ***\nnote ***\ncaused by KeyError: 'cause ***'")
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize("after", range(0, 1100, 7))
+def test_a_secret_is_masked_in_what_a_program_wrote_also_on_the_edge(secret: str, after: int, as_bytes: bool):
+    written = f"key={secret} " + "y" * after
+
+    text = describe_failure(ProgramError("", written.encode() if as_bytes else written))
+
+    assert not any(secret[-length:] in text for length in range(8, len(secret) + 1))
+
+
+@pytest.mark.parametrize("cut", range(1, len(SECRET)))
+def test_half_a_secret_at_the_edge_of_what_is_looked_at_is_not_told(secret: str, cut: int):
+    written = secret + "\n" + "9%\r" * (READ_OUTPUT // 3 + 9)
+    written = written[: READ_OUTPUT + len(secret) - cut]
+
+    assert secret[-8:] not in describe_failure(ProgramError("", written))
 
 
 @pytest.mark.parametrize("before", range(MESSAGE_LIMIT_BYTES - 40, MESSAGE_LIMIT_BYTES + 1))

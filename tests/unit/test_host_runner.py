@@ -182,6 +182,18 @@ def test_the_message_shows_user_code_and_not_the_sdk():
     assert runner_module.__file__ not in message
 
 
+def test_what_a_failed_program_wrote_is_in_the_message_and_in_the_log(caplog: pytest.LogCaptureFixture):
+    def work(*_: Any) -> None:
+        subprocess.run(["sh", "-c", "echo 'moov atom not found' >&2; exit 1"], check=True, capture_output=True)
+
+    result = runner_of(work).run(7, ())
+
+    said = "CalledProcessError.stderr:\nmoov atom not found"
+    assert said in (result.message or "")
+    (record,) = caplog.records
+    assert record.getMessage() == f"The job failed.\n{said}"
+
+
 def test_an_exception_that_cannot_be_printed_fails_its_job_only():
     class UnprintableError(Exception):
         def __str__(self) -> str:

@@ -1,4 +1,7 @@
-"""What the orchestrator is told of a failure: the exception, its causes, the tail of the traceback, bounded."""
+"""
+What the orchestrator is told of a failure, bounded: the exception, its causes, what a program it ran wrote, the tail of
+the traceback.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,16 @@ from types import TracebackType
 from mcai_worker_sdk.errors import WorkerSdkError
 from mcai_worker_sdk.logs import mask
 
-__all__ = ["MESSAGE_LIMIT_BYTES", "cut_message", "describe_failure"]
+__all__ = ["MESSAGE_LIMIT_BYTES", "captured_output", "cut_message", "describe_failure"]
 
 #: A ``job_error`` message is cut to this many bytes of UTF-8; the log has everything.
 MESSAGE_LIMIT_BYTES = 4096
+#: Of that, what programs wrote to their standard errors: its end, which says why they failed.
+OUTPUT_LIMIT_BYTES = 1024
+#: Programs of which one failure tells what they wrote.
+MOST_OUTPUTS = 4
+#: Of what a program wrote, no more than this end is looked at, in characters or bytes.
+READ_OUTPUT = 2**18
 #: More causes and members of groups than anybody reads are not even collected.
 MOST_RELATED = 50
 
@@ -25,18 +34,43 @@ def describe_failure(error: BaseException) -> str:
     Put an exception in words for ``job_error``, secrets masked, at most 4 KiB of UTF-8.
 
     The SDK's own errors say what to do and stand alone. Those of user code are followed by their notes, their causes,
-    the members of a group, and by the traceback, whose end is kept when it does not fit.
+    the members of a group, and by the traceback, whose end is kept when it does not fit. The end of what a program
+    wrote, where one of these exceptions has it, comes between.
 
     Args:
         error: What ``process`` (or the SDK on its behalf) raised.
     """
-    if isinstance(error, WorkerSdkError):
-        return cut_message(_text(error) or type(error).__name__)
+    output = captured_output(error, OUTPUT_LIMIT_BYTES)
+    output = f"\n{output}" if output else ""
     # Masked before it is cut: of a secret on the edge, half would stay readable.
-    head = _cut_end(mask("\n".join([_headline(error), *_notes(error), *_related(error)])), MESSAGE_LIMIT_BYTES // 2)
+    if isinstance(error, WorkerSdkError):
+        return _cut_end(mask(_text(error) or type(error).__name__), MESSAGE_LIMIT_BYTES - _size(output)) + output
+    head = _cut_end(mask("\n".join(_headlines(error))), MESSAGE_LIMIT_BYTES // 2) + output
     frames = mask("".join(traceback.format_tb(_user_part(error.__traceback__))).rstrip())
     room = MESSAGE_LIMIT_BYTES - _size(head) - 1
     return f"{head}\n{_cut_start(frames, room)}" if frames else head
+
+
+def captured_output(error: BaseException, limit_bytes: int) -> str:
+    """
+    The end of what programs wrote, as the exceptions of :mod:`subprocess` and of others like it carry it.
+
+    It is the standard error, else the standard output, which holds both for many callers. Secrets are masked.
+
+    Args:
+        error: The exception; its causes and the members of a group are asked too.
+        limit_bytes: Most bytes of UTF-8 altogether.
+
+    Returns:
+        The name of each exception and what its program wrote; empty where no exception carries anything.
+    """
+    found = []
+    for one in (error, *(other for _, other in _related(error))):
+        written = _written(one)
+        if written is not None and len(found) < MOST_OUTPUTS:
+            found.append((f"{type(one).__name__[:40]}.{written[0]}:\n", written[1]))
+    share = limit_bytes // max(1, len(found))
+    return "\n".join(title + _cut_start(text, share - _size(title) - 1) for title, text in found)
 
 
 def cut_message(message: str) -> str:
@@ -69,19 +103,25 @@ def _notes(error: BaseException) -> list[str]:
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
-def _related(error: BaseException) -> list[str]:
-    """A line for each exception that led to this one or is a member of its group, depth first."""
-    lines: list[str] = []
-    seen = {id(error)}
-    waiting = [*_direct(error)]
-    while waiting and len(lines) < MOST_RELATED:
-        relation, current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        lines.append(f"{relation} {_headline(current)}")
-        waiting[:0] = _direct(current)
+def _headlines(error: BaseException) -> list[str]:
+    """The exception, what led to it and the members of its group: a line for each, and their notes."""
+    lines = [_headline(error), *_notes(error)]
+    for relation, current in _related(error):
+        lines += [f"{relation} {_headline(current)}", *_notes(current)]
     return lines
+
+
+def _related(error: BaseException) -> list[tuple[str, BaseException]]:
+    """Each exception that led to this one or is a member of its group, depth first, and before it how it is related."""
+    related: dict[int, tuple[str, BaseException]] = {}
+    waiting = [*_direct(error)]
+    while waiting and len(related) < MOST_RELATED:
+        relation, current = waiting.pop(0)
+        if current is error or id(current) in related:
+            continue
+        related[id(current)] = (relation, current)
+        waiting[:0] = _direct(current)
+    return list(related.values())
 
 
 def _direct(error: BaseException) -> Iterator[tuple[str, BaseException]]:
@@ -90,6 +130,45 @@ def _direct(error: BaseException) -> Iterator[tuple[str, BaseException]]:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         yield "caused by", cause
+
+
+def _written(error: BaseException) -> tuple[str, str] | None:
+    """The attribute that holds what a program wrote, and that text; ``None`` where there is none."""
+    for name in ("stderr", "output", "stdout"):
+        value = _attribute(error, name)
+        text = _shown(value) if isinstance(value, str | bytes | bytearray) else ""
+        if text:
+            return name, text
+    return None
+
+
+def _attribute(error: BaseException, name: str) -> object:
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - the attribute may be code of the user's
+        return None
+
+
+def _shown(written: str | bytes | bytearray) -> str:
+    """
+    The end of what a program wrote, masked, as a terminal shows it; empty for data that are no text.
+
+    Of a line that was written over and over (a progress bar) the last state is shown, and what no terminal can show
+    is a replacement character.
+    """
+    tail = written[-READ_OUTPUT:]
+    if isinstance(tail, bytes | bytearray):
+        if b"\0" in tail:
+            return ""
+        tail = tail.decode("utf-8", errors="replace")
+    text = mask(tail)
+    if len(written) > READ_OUTPUT:
+        # A secret that lay on the edge was not masked.
+        text = text[len(text) // 2 :]
+    lines = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n"))
+    return "".join(
+        character if character.isprintable() or character in "\t\n" else "\ufffd" for character in "\n".join(lines)
+    ).strip("\n")
 
 
 def _size(text: str) -> int:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.errors import JobError, WorkerSdkError
 from mcai_worker_sdk.host.base import RunnableWorker, WorkerSetup
-from mcai_worker_sdk.host.failures import cut_message, describe_failure
+from mcai_worker_sdk.host.failures import captured_output, cut_message, describe_failure
 from mcai_worker_sdk.host.results import read_result
 from mcai_worker_sdk.logs import current_job, mask_secret
 from mcai_worker_sdk.parameters import ParametersModel
@@ -35,6 +35,9 @@ _logger = logging.getLogger(__name__)
 
 #: What the media runner takes from an order even when the parameters class does not declare it.
 MEDIA_PARAMETER_IDS = frozenset({"source_path", "destination_path", "batch_size", "sdk_start_index", "sdk_stop_index"})
+
+#: Most bytes of what a failed program wrote that are logged with its job's failure.
+LOGGED_OUTPUT_BYTES = 2**14
 
 #: How long a job whose work is done waits for an ``update_process`` that still runs, which may wait for that work.
 UPDATE_GRACE_SECONDS = 5.0
@@ -302,7 +305,9 @@ class Runner:
         if isinstance(error, WorkerSdkError):
             _logger.error("The job failed: %s", error, extra={"job_id": job.job_id})
         else:
-            _logger.error("The job failed.", exc_info=error, extra={"job_id": job.job_id})
+            # Of a program that failed, its captured output is nowhere else.
+            output = captured_output(error, LOGGED_OUTPUT_BYTES)
+            _logger.error("The job failed.%s", output and f"\n{output}", exc_info=error, extra={"job_id": job.job_id})
         return failed_result(job.job_id, describe_failure(error))
 
     def _end(self, job: JobRun, result: JobResult) -> JobResult:
