@@ -170,8 +170,9 @@ class McaiChannel:
 
 def _read_progression(value: Any) -> float:
     """The value as a float; too large an integer or a fraction is an infinity."""
-    # numpy's texts have __float__, as its numbers have.
-    if not isinstance(value, SupportsFloat | SupportsIndex) or isinstance(value, str | bytes):
+    # The texts of numpy have __float__, as its numbers have.
+    is_number = isinstance(value, SupportsFloat | SupportsIndex) and not isinstance(value, str | bytes)
+    if not is_number:
         raise TypeError(f"The job progression is {value!r}; {_PROGRESSION_RULE}.")
     try:
         number = float(value)

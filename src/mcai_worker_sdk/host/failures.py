@@ -64,7 +64,7 @@ def captured_output(error: BaseException, limit_bytes: int) -> str:
     Returns:
         The name of each exception and what its program wrote; empty where no exception carries anything.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     for one in (error, *(other for _, other in _related(error))):
         written = _written(one)
         if written is not None and len(found) < MOST_OUTPUTS:

@@ -13,7 +13,7 @@ from pydantic_core import core_schema
 
 from mcai_worker_sdk.parameters.schema import Schema, describe, holds_secret, schemas_at
 
-__all__ = ["Fault", "Faults", "integral_floats", "quote"]
+__all__ = ["ABSENT_OR_UNKNOWN", "Fault", "Faults", "Path", "quote", "value_at"]
 
 Path: TypeAlias = tuple[str | int, ...]
 Fault: TypeAlias = Mapping[str, Any]
@@ -41,6 +41,7 @@ _EXPLAINED = frozenset(
         "model_type",
         "multiple_of",
         "none_required",
+        "schema",
         "set_type",
         "string_pattern_mismatch",
         "string_too_long",
@@ -55,6 +56,9 @@ _EXPLAINED = frozenset(
 
 _UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _MISSING = frozenset({"missing", "missing_argument", "missing_keyword_only_argument"})
+#: Faults of a place at which nothing lies, or nothing may lie.
+ABSENT_OR_UNKNOWN = _UNKNOWN_KEY | _MISSING
+
 _REFUSED_BY_VALIDATOR = frozenset({"value_error", "assertion_error"})
 
 
@@ -105,6 +109,8 @@ class Faults:
             return f"{name} is missing; expected {rule}."
         if path[0] in self._secret_ids:
             return f"{name} has a secret value that does not fit; expected {rule}."
+        if _is_about_a_key(first):
+            return f"{name} is {quote(value_at(self._values, path))}; expected {rule}."
         value = quote(first["input"])
         if _is_refusal(first):
             return f"{name} is {value}, which its validator refuses: {_sentence(first)}."
@@ -124,13 +130,11 @@ class Faults:
         return f"expected one of {', '.join(sorted(keys))}" if keys else "expected no such key"
 
 
-def integral_floats(faults: Sequence[Fault], values: Mapping[str, JsonValue]) -> list[Path]:
-    """Where a whole number is written with a fraction (``1.0``): an integer for JSON Schema, not for pydantic."""
-    return [
-        _value_path(fault, values)
-        for fault in faults
-        if fault["type"] == "int_type" and isinstance(fault["input"], float) and fault["input"].is_integer()
-    ]
+def value_at(values: Any, path: Path) -> Any:
+    """What lies at a path of the values; ``None`` for a member that is missing."""
+    for step in path:
+        values = values.get(step) if isinstance(values, dict) else values[step]
+    return values
 
 
 def quote(value: object, limit: int = 80) -> str:
@@ -163,6 +167,8 @@ def _value_path(fault: Fault, values: Mapping[str, JsonValue]) -> Path:
     location = fault["loc"]
     for position, step in enumerate(location):
         last = position == len(location) - 1
+        if last and _is_about_a_key(fault):
+            return tuple(path[:-1])
         if isinstance(current, dict | Mapping):
             if step in current:
                 current = current[step]
@@ -176,8 +182,14 @@ def _value_path(fault: Fault, values: Mapping[str, JsonValue]) -> Path:
     return tuple(path)
 
 
+def _is_about_a_key(fault: Fault) -> bool:
+    """True when a key is at fault, and so the object that has it: what lies under the key may be fine."""
+    return len(fault["loc"]) > 1 and fault["loc"][-1] == "[key]"
+
+
 def _is_refusal(fault: Fault) -> bool:
-    return fault["type"] in _REFUSED_BY_VALIDATOR or fault["type"] not in _pydantic_fault_types()
+    kind = fault["type"]
+    return kind in _REFUSED_BY_VALIDATOR or (kind not in _EXPLAINED and kind not in _pydantic_fault_types())
 
 
 @functools.cache
@@ -189,7 +201,7 @@ def _sentence(fault: Fault) -> str:
     text: str = fault["msg"]
     for prefix in ("Value error, ", "Assertion failed, "):
         text = text.removeprefix(prefix)
-    return text.rstrip(".")
+    return text.rstrip(".") or "it says nothing more"
 
 
 def _dotted(path: Path) -> str:

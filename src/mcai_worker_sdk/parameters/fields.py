@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import collections.abc
 import copy
 import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal
 
 import pydantic
 import pydantic.dataclasses
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from mcai_worker_sdk.errors import WorkerDefinitionError
@@ -24,21 +25,21 @@ from mcai_worker_sdk.parameters.annotations import (
     resolved_annotations,
     shorten,
 )
+from mcai_worker_sdk.parameters.config import STRICT, read_config
+from mcai_worker_sdk.parameters.declarations import check_declarations, check_fields
+from mcai_worker_sdk.parameters.generator import generate, ids_of_fields
 
 __all__ = ["Fields", "read_fields", "unusable"]
 
-#: How the values of an order are read: JSON types are never converted into one another, unknown keys are refused.
-_CONFIG = ConfigDict(
-    strict=True,
-    extra="forbid",
-    populate_by_name=True,
-    arbitrary_types_allowed=False,
-    val_json_bytes="base64",
-    ser_json_bytes="base64",
-)
-
 #: The only field of the hidden class around a model or a dataclass; never seen outside.
 _WRAPPED = "parameters"
+
+_UNKNOWN_IDS: Final[Mapping[str | None, Literal["refuse", "keep", "drop"]]] = {
+    None: "refuse",
+    "forbid": "refuse",
+    "allow": "keep",
+    "ignore": "drop",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,14 +50,16 @@ class Fields:
     """The pydantic dataclass that validates; never given to user code as it is."""
     wrapped: str | None
     """Name of the hidden class's field that holds the author's object; ``None`` when the fields lie in it directly."""
-    ids: frozenset[str]
-    """Every id an order may use."""
+    id_of: Mapping[str, str]
+    """The id of each field, by its name in the class."""
     nullable_ids: frozenset[str]
     """Ids a model or a dataclass demands although they may be null: an order may leave them out all the same."""
     annotations: Mapping[str, Any]
     """The resolved annotation of each field, by its name in the class, in the order of declaration."""
-    takes_any_id: bool
-    """The author's model accepts ids it does not name (``extra="allow"``)."""
+    unknown_ids: Literal["refuse", "keep", "drop"]
+    """What becomes of ids that the class does not name (``extra``)."""
+    unshown: frozenset[str]
+    """Fields that a ``repr`` leaves out."""
 
 
 def read_fields(parameters_class: type) -> Fields:
@@ -74,6 +77,7 @@ def read_fields(parameters_class: type) -> Fields:
         raise WorkerDefinitionError(
             f"The parameters class is {shorten(parameters_class)}; expected a class with annotated fields.{advice}"
         )
+    check_declarations(parameters_class)
     if issubclass(parameters_class, BaseModel) or dataclasses.is_dataclass(parameters_class):
         return _wrapped_fields(parameters_class)
     return _plain_fields(parameters_class)
@@ -81,7 +85,10 @@ def read_fields(parameters_class: type) -> Fields:
 
 def _plain_fields(parameters_class: type) -> Fields:
     _check_instances(parameters_class)
-    annotations = _field_annotations(parameters_class)
+    annotations = {name: _read_at_once(part) for name, part in _field_annotations(parameters_class).items()}
+    defaults = {name: value for owner in reversed(parameters_class.__mro__) for name, value in vars(owner).items()}
+    check_fields(parameters_class, annotations, defaults)
+    config = read_config(parameters_class, annotations)
     decorated = _decorated(parameters_class)
     _check_validators(parameters_class, decorated, annotations)
     namespace: dict[str, Any] = {
@@ -92,25 +99,32 @@ def _plain_fields(parameters_class: type) -> Fields:
         "__doc__": parameters_class.__dict__.get("__doc__") if annotations else None,
         **decorated,
     }
+    # pydantic puts what has no Field behind what has one, and a default may be made from the fields before it.
+    needs_order = any(isinstance(d, FieldInfo) and d.default_factory_takes_validated_data for d in defaults.values())
     for name, annotation in annotations.items():
         default = _declared_default(parameters_class, name)
         if default is not inspect.Parameter.empty:
             namespace[name] = _as_field(default)
         elif _is_nullable(annotation) and not _has_annotated_default(annotation):
             namespace[name] = Field(default=None)
-    hidden_class = _make_hidden_class(parameters_class, (parameters_class,), namespace, annotations)
+        elif needs_order:
+            namespace[name] = Field()
+    hidden_class = _make_hidden_class(parameters_class, (parameters_class,), namespace, annotations, config)
+    infos: dict[str, FieldInfo] = hidden_class.__pydantic_fields__
     return Fields(
         hidden_class=hidden_class,
         wrapped=None,
-        ids=_ids(hidden_class.__pydantic_fields__, by_name=True),
+        id_of=ids_of_fields(hidden_class.__pydantic_core_schema__, None),
         nullable_ids=frozenset(),
         annotations=annotations,
-        takes_any_id=False,
+        unknown_ids=_UNKNOWN_IDS[config.get("extra")],
+        unshown=frozenset(name for name, info in infos.items() if not info.repr),
     )
 
 
 def _wrapped_fields(parameters_class: Any) -> Fields:
     namespace = {"__annotations__": {_WRAPPED: parameters_class}, "__module__": parameters_class.__module__}
+    annotations = _field_annotations(parameters_class)
     if issubclass(parameters_class, BaseModel):
         infos: dict[str, FieldInfo] = parameters_class.model_fields
         config: Mapping[str, Any] = parameters_class.model_config
@@ -120,21 +134,24 @@ def _wrapped_fields(parameters_class: Any) -> Fields:
             )
     else:
         infos = getattr(parameters_class, "__pydantic_fields__", None) or {
-            field.name: _field_of(field) for field in dataclasses.fields(parameters_class) if field.init
+            field.name: _field_of(field, annotations.get(field.name, Any))
+            for field in dataclasses.fields(parameters_class)
+            if field.init
         }
         config = getattr(parameters_class, "__pydantic_config__", {})
-    annotations = _field_annotations(parameters_class)
     annotations = {name: annotations.get(name, Any) for name in infos}
-    hidden_class = _make_hidden_class(parameters_class, (), namespace, annotations)
-    by_name = bool(config.get("populate_by_name") or config.get("validate_by_name"))
-    nullable = {name: info for name, info in infos.items() if info.is_required() and _is_nullable(annotations[name])}
+    hidden_class = _make_hidden_class(parameters_class, (), namespace, annotations, STRICT)
+    id_of = ids_of_fields(hidden_class.__pydantic_core_schema__, _WRAPPED)
+    nullable = [name for name, info in infos.items() if info.is_required() and _is_nullable(annotations[name])]
     return Fields(
         hidden_class=hidden_class,
         wrapped=_WRAPPED,
-        ids=_ids(infos, by_name=by_name),
-        nullable_ids=frozenset(_published_id(name, info) for name, info in nullable.items()),
+        id_of=id_of,
+        nullable_ids=frozenset(id_of[name] for name in nullable),
         annotations=annotations,
-        takes_any_id=config.get("extra") == "allow",
+        # Read alike from every model: pydantic's default, to drop what is unknown, would hide an order's misspelt ids.
+        unknown_ids="keep" if config.get("extra") == "allow" else "refuse",
+        unshown=frozenset(),
     )
 
 
@@ -158,14 +175,18 @@ def _check_instances(parameters_class: type) -> None:
 
 
 def _make_hidden_class(
-    parameters_class: type, bases: tuple[type, ...], namespace: dict[str, Any], annotations: dict[str, Any]
+    parameters_class: type,
+    bases: tuple[type, ...],
+    namespace: dict[str, Any],
+    annotations: dict[str, Any],
+    config: ConfigDict,
 ) -> Any:
     name, names = parameters_class.__name__, local_names(parameters_class)
     try:
         if issubclass(parameters_class, BaseModel) and not parameters_class.__pydantic_complete__:
             parameters_class.model_rebuild(_types_namespace=names)
         plain = types.new_class(name, bases, exec_body=lambda body: body.update(namespace))
-        hidden = pydantic.dataclasses.dataclass(plain, kw_only=True, repr=False, eq=False, config=_CONFIG)
+        hidden = pydantic.dataclasses.dataclass(plain, kw_only=True, repr=False, eq=False, config=config)
         pydantic.dataclasses.rebuild_dataclass(hidden, raise_errors=True, _types_namespace=names)
     except Exception as error:  # annotations may run any code of their types
         raise unusable(name, annotations, error) from error
@@ -195,7 +216,7 @@ def unusable(class_name: str, annotations: Mapping[str, Any], error: Exception) 
 def _unusable_field(annotations: Mapping[str, Any]) -> str | None:
     for name, annotation in annotations.items():
         try:
-            TypeAdapter(annotation).json_schema()
+            generate(TypeAdapter(annotation).core_schema)
         except Exception:  # noqa: BLE001 - only the question which field it is; the caller reports the error
             return name
     return None
@@ -213,7 +234,19 @@ def _is_constant(parameters_class: type, name: str, annotation: Any) -> bool:
     origin = typing.get_origin(annotation) or annotation
     if origin is Final:
         return _declared_default(parameters_class, name) is not inspect.Parameter.empty
-    return origin is ClassVar
+    return origin in (ClassVar, dataclasses.KW_ONLY)
+
+
+def _read_at_once(annotation: Any) -> Any:
+    """``list`` for ``Iterable``: pydantic would check the items only when the job asks for them."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (collections.abc.Iterable, collections.abc.Generator):
+        return list[arguments[0]]  # type: ignore[valid-type]  # read at run time
+    if origin is typing.Annotated:
+        return typing.Annotated[(_read_at_once(arguments[0]), *arguments[1:])]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_read_at_once, arguments))]  # noqa: UP007 - made at run time
+    return annotation
 
 
 def _is_nullable(annotation: Any) -> bool:
@@ -240,15 +273,25 @@ def _declared_default(parameters_class: type, name: str) -> Any:
 
 
 def _as_field(default: Any) -> Any:
-    if isinstance(default, FieldInfo | dataclasses.Field):
-        # One declaration may serve several hidden classes (inheritance); pydantic and dataclasses write into it.
+    if isinstance(default, FieldInfo):
+        # One declaration may serve several hidden classes (inheritance); pydantic writes into it.
         return copy.copy(default)
-    return Field(default=default)
+    if not isinstance(default, dataclasses.Field):
+        return Field(default=default)
+    options: dict[str, Any] = {"repr": default.repr, "init": default.init}
+    if default.default is not dataclasses.MISSING:
+        options["default"] = default.default
+    if default.default_factory is not dataclasses.MISSING:
+        options["default_factory"] = default.default_factory
+    return Field(**options)
 
 
-def _field_of(field: dataclasses.Field[Any]) -> Any:
-    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    return Field() if required else Field(default=None)
+def _field_of(field: dataclasses.Field[Any], annotation: Any) -> FieldInfo:
+    if field.default is not dataclasses.MISSING:
+        return FieldInfo.from_annotated_attribute(annotation, field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        return FieldInfo.from_annotated_attribute(annotation, Field(default_factory=field.default_factory))
+    return FieldInfo.from_annotation(annotation)
 
 
 def _decorated(parameters_class: type) -> dict[str, Any]:
@@ -270,26 +313,6 @@ def _check_validators(parameters_class: type, decorated: dict[str, Any], annotat
                     f"The validator {name!r} of class {parameters_class.__name__} is for {field!r}; "
                     f"expected one of its parameters: {', '.join(annotations)}."
                 )
-
-
-def _ids(infos: dict[str, FieldInfo], *, by_name: bool) -> frozenset[str]:
-    return frozenset(id_ for name, info in infos.items() for id_ in _accepted_ids(name, info, by_name=by_name))
-
-
-def _accepted_ids(name: str, info: FieldInfo, *, by_name: bool) -> Iterator[str]:
-    alias = info.validation_alias
-    if alias is None or by_name:
-        yield name
-    if isinstance(alias, str):
-        yield alias
-    elif isinstance(alias, AliasPath):
-        yield str(alias.path[0])
-    elif isinstance(alias, AliasChoices):
-        yield from (choice if isinstance(choice, str) else str(choice.path[0]) for choice in alias.choices)
-
-
-def _published_id(name: str, info: FieldInfo) -> str:
-    return next(_accepted_ids(name, info, by_name=False))
 
 
 def _has_fields(value: object) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import dataclasses
 import enum
 import json
-import re
 import sys
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -19,15 +19,14 @@ from pydantic.errors import PydanticUserError
 
 from mcai_worker_sdk.errors import ParameterError
 from mcai_worker_sdk.parameters.annotations import remember_local_names
-from mcai_worker_sdk.parameters.faults import Fault, Faults, integral_floats
+from mcai_worker_sdk.parameters.conformance import read_rule
+from mcai_worker_sdk.parameters.declarations import warnings_of
+from mcai_worker_sdk.parameters.faults import ABSENT_OR_UNKNOWN, Fault, Faults, Path, value_at
 from mcai_worker_sdk.parameters.fields import Fields, read_fields, unusable
-from mcai_worker_sdk.parameters.schema import AUTOMATIC_PROPERTIES, Schema, make_schema
+from mcai_worker_sdk.parameters.generator import allows_conversion
+from mcai_worker_sdk.parameters.schema import Schema, make_schema, published
 
 __all__ = ["ParametersModel", "WorkerParameters"]
-
-#: Texts pydantic would read as seconds since 1970, although the schema promises ISO 8601.
-_ONLY_A_NUMBER = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]*)?\s*")
-_TEMPORAL_FORMATS = frozenset({"date-time", "date", "time", "duration"})
 
 #: Models of the classes that were made with keyword arguments.
 _MODELS: dict[type, ParametersModel] = {}
@@ -67,8 +66,7 @@ class WorkerParameters:
     __slots__ = ("__dict__", "__weakref__", "_sdk_secret_ids")
 
     def __init__(self, /, **values: Any) -> None:
-        built: WorkerParameters = _model_of(type(self)).build({id_: _as_json(value) for id_, value in values.items()})
-        self.__dict__.update(built.__dict__)
+        self.__dict__.update(_model_of(type(self)).build_by_names(values).__dict__)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -76,7 +74,12 @@ class WorkerParameters:
 
     def __repr__(self) -> str:
         secret_ids: frozenset[str] = getattr(self, "_sdk_secret_ids", frozenset())
-        shown = (f"{name}={'***' if name in secret_ids else repr(value)}" for name, value in self.__dict__.items())
+        unshown = _model_of(type(self)).unshown
+        shown = (
+            f"{name}={'***' if name in secret_ids else repr(value)}"
+            for name, value in self.__dict__.items()
+            if name not in unshown
+        )
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
@@ -104,15 +107,17 @@ class ParametersModel:
         core = fields.hidden_class.__pydantic_core_schema__
         self._validator = fields.hidden_class.__pydantic_validator__
         # Nested models are read as strictly as the rest, unless an author allowed conversions somewhere.
-        self._strict = None if _allows_conversion(core) else True
-        self.json_schema: dict[str, Any] = _publish(parameters_class, core, fields)
+        self._strict = None if allows_conversion(core) else True
+        schema, self._automatic_ids = _make_schema(parameters_class, core, fields)
+        self.json_schema: dict[str, Any] = published(schema)
         """The published JSON Schema: draft 2020-12, sorted ``required``, no additional properties."""
+        self._rule = read_rule(schema)
+        self._ids = frozenset(self.json_schema["properties"])
         self._required_ids = frozenset(self.json_schema.get("required", ()))
-        self._automatic_ids = frozenset(AUTOMATIC_PROPERTIES) - fields.ids
-        properties = self.json_schema["properties"]
-        self._temporal_ids = frozenset(
-            id_ for id_ in fields.ids if properties.get(id_, {}).get("format") in _TEMPORAL_FORMATS
-        )
+        self.unshown = fields.unshown
+        """Fields that a ``repr`` leaves out (``Field(repr=False)``)."""
+        self.warnings = warnings_of(parameters_class, fields.annotations)
+        """What the class may not mean as it is written; a sentence each, for the log."""
 
     def build(
         self,
@@ -135,60 +140,75 @@ class ParametersModel:
         Raises:
             ParameterError: The values do not fit; one message names every wrong field.
         """
-        known, automatic, problems = self._sort_out(values, ignored_ids)
+        known, problems = self._sort_out(values, ignored_ids)
+        automatic = {id_: value for id_, value in known.items() if id_ in self._automatic_ids}
+        declared = {id_: value for id_, value in known.items() if id_ not in automatic}
+        validated = failure = None
         try:
-            validated, found = self._validate(known)
+            validated, found = self._validate(declared)
+            problems += found
         except Exception as error:  # noqa: BLE001 - a validator of the author may raise anything
-            words = Faults(self.json_schema, values, secret_ids)
-            text = words.mask(f"{type(error).__name__}: {error}")
-            raise ParameterError(f"The parameters are refused: a validator raised {text}. {_REMEDY}") from (
-                None if words.has_secrets else error
-            )
-        problems += found
+            failure = error
+        problems += self._misfits(known, problems)
         if problems:
             words = Faults(self.json_schema, values, secret_ids)
             raise ParameterError(" ".join([*words.describe(problems), _REMEDY]))
+        if failure is not None:
+            words = Faults(self.json_schema, values, secret_ids)
+            text = words.mask(f"{type(failure).__name__}: {failure}")
+            raise ParameterError(f"The parameters are refused: a validator raised {text}. {_REMEDY}") from (
+                None if words.has_secrets else failure
+            )
         return self._finish(validated, automatic, secret_ids)
+
+    def build_by_names(self, values: Mapping[str, Any]) -> Any:
+        """
+        Make the parameters from Python values, by the names of the class's fields.
+
+        Raises:
+            ParameterError: As :meth:`build`.
+        """
+        id_of = self._fields.id_of
+        return self.build({id_of.get(name, name): _as_json(value) for name, value in values.items()})
 
     def _sort_out(
         self, values: Mapping[str, JsonValue], ignored_ids: frozenset[str]
-    ) -> tuple[dict[str, JsonValue], dict[str, JsonValue], list[Fault]]:
-        """The declared values, the automatic ones, and the faults that pydantic does not see."""
-        fields = self._fields
-        known: dict[str, JsonValue] = dict.fromkeys(fields.nullable_ids)
-        automatic: dict[str, JsonValue] = {}
+    ) -> tuple[dict[str, JsonValue], list[Fault]]:
+        """The values that count, as the schema means them, and the faults that pydantic does not see."""
+        known: dict[str, Any] = {}
         faults: list[Fault] = []
         for id_, value in values.items():
-            if id_ in fields.ids or (fields.takes_any_id and id_ not in self._automatic_ids):
+            if id_ in self._ids or self._fields.unknown_ids == "keep":
                 if value is not None or id_ in self._required_ids:
                     known[id_] = value
-                if id_ in self._temporal_ids and isinstance(value, str) and _ONLY_A_NUMBER.fullmatch(value):
-                    faults.append(_fault("datetime_type", (id_,), value))
-            elif id_ in self._automatic_ids:
-                if value is not None:
-                    automatic[id_] = value
-            elif id_ not in ignored_ids:
+            elif id_ not in ignored_ids and self._fields.unknown_ids == "refuse":
                 faults.append(_fault("extra_forbidden", (id_,), value))
-        return known, automatic, faults + _automatic_faults(automatic)
+        with contextlib.suppress(RecursionError):  # Too deep for JSON text as well, which is where it is named.
+            known = self._rule.plain_members(known)
+        return known, faults
+
+    def _misfits(self, values: dict[str, JsonValue], known: list[Fault]) -> list[Fault]:
+        """What the schema refuses, beside what pydantic named already."""
+        places = {tuple(fault["loc"]): fault["type"] for fault in known}
+        if () in places or "json_invalid" in places.values():
+            return []
+        return [
+            _fault("schema", path, value_at(values, path))
+            for path in self._rule.misfits(values, ())
+            if not any(_is_within(path, place) or _is_within(place, path) for place in places.keys() - {path})
+            and places.get(path) not in ABSENT_OR_UNKNOWN
+        ]
 
     def _validate(self, values: dict[str, JsonValue]) -> tuple[Any, list[Fault]]:
         try:
-            text = self._as_text(values)
+            text = self._as_text(dict.fromkeys(self._fields.nullable_ids) | values)
         except (TypeError, ValueError, RecursionError):
             return None, _unreadable(values)
         try:
             return self._validator.validate_json(text, strict=self._strict), []
         except ValidationError as error:
             faults = self._faults_of(error)
-        if faults[0]["type"] == "json_invalid":
-            return None, _unreadable(values) or faults
-        places = integral_floats(faults, values)
-        if not places:
-            return None, faults
-        try:
-            return self._validator.validate_json(self._as_text(_as_integers(values, places)), strict=self._strict), []
-        except ValidationError as error:
-            return None, self._faults_of(error)
+        return None, (_unreadable(values) or faults) if faults[0]["type"] == "json_invalid" else faults
 
     def _as_text(self, values: dict[str, JsonValue]) -> bytes:
         wrapped = self._fields.wrapped
@@ -215,36 +235,26 @@ class ParametersModel:
         return instance
 
 
-def _publish(parameters_class: type, core: Any, fields: Fields) -> Schema:
+def _make_schema(parameters_class: type, core: Any, fields: Fields) -> tuple[Schema, frozenset[str]]:
     try:
-        schema = make_schema(core, wrapped=fields.wrapped, nullable_ids=fields.nullable_ids)
+        schema, automatic_ids = make_schema(
+            core,
+            wrapped=fields.wrapped,
+            nullable_ids=fields.nullable_ids,
+            takes_any_id=fields.unknown_ids != "refuse",
+        )
         json.dumps(schema, allow_nan=False)
     except (PydanticUserError, TypeError, ValueError) as error:
         raise unusable(parameters_class.__name__, fields.annotations, error) from error
-    return schema
+    return schema, automatic_ids
 
 
-def _allows_conversion(core: Any) -> bool:
-    """True when ``strict=False`` is written somewhere in a core schema (``Field(strict=False)``, a model's config)."""
-    if isinstance(core, dict):
-        return core.get("strict") is False or any(_allows_conversion(part) for part in core.values())
-    return isinstance(core, list | tuple) and any(_allows_conversion(part) for part in core)
-
-
-def _fault(kind: str, path: tuple[str | int, ...], value: object, message: str = "") -> Fault:
+def _fault(kind: str, path: Path, value: object, message: str = "") -> Fault:
     return {"type": kind, "loc": path, "input": value, "msg": message}
 
 
-def _automatic_faults(automatic: Mapping[str, JsonValue]) -> list[Fault]:
-    faults: list[Fault] = []
-    requirements = automatic.get("requirements", {})
-    if not isinstance(requirements, dict):
-        faults.append(_fault("dict_type", ("requirements",), requirements))
-    paths = automatic.get("source_paths", [])
-    if not isinstance(paths, list):
-        return [*faults, _fault("list_type", ("source_paths",), paths)]
-    wrong = ((index, path) for index, path in enumerate(paths) if not isinstance(path, str))
-    return faults + [_fault("string_type", ("source_paths", index), path) for index, path in wrong]
+def _is_within(path: Path, place: Path) -> bool:
+    return path[: len(place)] == place
 
 
 def _unreadable(values: Mapping[str, JsonValue]) -> list[Fault]:
@@ -259,16 +269,6 @@ def _unreadable(values: Mapping[str, JsonValue]) -> list[Fault]:
         except (TypeError, ValueError, RecursionError) as error:
             faults.append(_fault("json_invalid", (id_,), value, str(error)))
     return faults
-
-
-def _as_integers(values: dict[str, JsonValue], places: list[tuple[str | int, ...]]) -> dict[str, JsonValue]:
-    values = copy.deepcopy(values)
-    for *containers, last in places:
-        target: Any = values
-        for step in containers:
-            target = target[step]
-        target[last] = int(target[last])
-    return values
 
 
 def _model_of(parameters_class: type) -> ParametersModel:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import inspect
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import PydanticSerializationError, core_schema
+from mcai_worker_sdk.parameters.generator import FLOAT, INTEGER_KEY, NUMBER_KEY, OPEN, generate
 
-__all__ = ["DIALECT", "Schema", "describe", "holds_secret", "make_schema", "schemas_at"]
+__all__ = ["DIALECT", "Schema", "describe", "holds_secret", "make_schema", "published", "schemas_at"]
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -27,12 +23,14 @@ AUTOMATIC_PROPERTIES: Mapping[str, Schema] = {
 #: What the reference publishes for a value of any type.
 _ANY: tuple[Schema, ...] = tuple({"type": name} for name in ("null", "boolean", "number", "string", "array", "object"))
 
-_ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
-_DOCUMENTED_PARAMETER = re.compile(r"^:param\s+(?:[^:]*\s)?(\w+)\s*:\s*")
+_MARKS = frozenset({FLOAT, OPEN})
+_ANNOTATIONS = _MARKS | {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 _REFERENCE_PREFIX = "#/$defs/"
 
 
-def make_schema(core: Any, *, wrapped: str | None, nullable_ids: frozenset[str]) -> Schema:
+def make_schema(
+    core: Any, *, wrapped: str | None, nullable_ids: frozenset[str], takes_any_id: bool
+) -> tuple[Schema, frozenset[str]]:
     """
     Make the published schema.
 
@@ -40,24 +38,34 @@ def make_schema(core: Any, *, wrapped: str | None, nullable_ids: frozenset[str])
         core: The core schema of the class that validates.
         wrapped: Property that holds the author's model, ``None`` when the class's own properties are the parameters.
         nullable_ids: Ids an order may leave out although pydantic wants a null there.
+        takes_any_id: An order may bring ids that the class does not name.
 
     Returns:
-        The schema, with sorted ``required`` and without references but to recursive types.
+        The schema, with sorted ``required`` and without references but to recursive types; what the author's code
+        decides, and what a float is made of, is still marked: see :func:`published`. And the ids among its properties
+        that the class does not declare itself.
 
     Raises:
         pydantic.PydanticUserError: A type has no JSON Schema.
     """
-    raw = _Generator(by_alias=True).generate(core, mode="validation")
+    raw = generate(core)
     tidier = _Tidier(raw.pop("$defs", {}))
     source = raw if wrapped is None else tidier.resolve(raw["properties"][wrapped])
     content = tidier.tidy(source | {"required": sorted(set(source.get("required", ())) - nullable_ids)})
     declared = content.pop("properties", {})
     schema = {"$schema": DIALECT, **content, "properties": {**AUTOMATIC_PROPERTIES, **declared}}
-    if source.get("additionalProperties") is not True:
+    if not takes_any_id:
         schema["additionalProperties"] = False
     if tidier.kept:
         schema["$defs"] = tidier.kept
-    return schema
+    return schema, frozenset(AUTOMATIC_PROPERTIES) - set(declared)
+
+
+def published(schema: Any) -> Any:
+    """The schema without the marks that are for the SDK alone."""
+    if isinstance(schema, dict):
+        return {key: published(part) for key, part in schema.items() if key not in _MARKS}
+    return [published(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def holds_secret(schema: Any) -> bool:
@@ -90,6 +98,8 @@ def describe(schema: Schema) -> str:
     word = _NOUNS.get(schema.get("type", ""), "another value")
     if schema.get("type") == "string":
         word = _describe_string(schema)
+    if "propertyNames" in schema:
+        word += _describe_keys(schema["propertyNames"])
     return word + _describe_bounds(schema)
 
 
@@ -135,6 +145,14 @@ def _describe_string(schema: Schema) -> str:
     return _FORMATS.get(name, f"a string ({name})") if name else "a string"
 
 
+def _describe_keys(names: Schema) -> str:
+    if "enum" in names:
+        return f" with keys among {', '.join(map(_quote, names['enum']))}"
+    if names.get("pattern") in (INTEGER_KEY, NUMBER_KEY):
+        return f" whose keys are {'integers' if names['pattern'] == INTEGER_KEY else 'numbers'}"
+    return f" whose keys are {describe({'type': 'string', **names})}"
+
+
 def _describe_bounds(schema: Schema) -> str:
     return " and".join(text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema)
 
@@ -159,86 +177,6 @@ def _step(schema: Schema, step: str | int) -> list[Schema]:
     else:
         part = schema.get("properties", {}).get(step, schema.get("additionalProperties"))
     return [part] if isinstance(part, dict) else []
-
-
-class _Generator(GenerateJsonSchema):
-    """pydantic's generator, without the titles it invents and with the words of docstrings instead."""
-
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's own attribute
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
-        return False
-
-    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
-        json_schema = super().bytes_schema(schema)
-        if json_schema.get("format") == "base64url":
-            del json_schema["format"]
-            json_schema["contentEncoding"] = "base64"
-        return json_schema
-
-    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        json_schema = _with_words(super().dataclass_schema(schema), schema["cls"])
-        # Up to 2.12 pydantic refuses unknown keys of a nested dataclass without saying so here.
-        if schema.get("config", {}).get("extra_fields_behavior") == "forbid" and "properties" in json_schema:
-            json_schema["additionalProperties"] = False
-        return json_schema
-
-    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        return _with_words(super().model_schema(schema), schema["cls"])
-
-    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
-        cls = schema.get("cls")
-        json_schema = super().typed_dict_schema(schema)
-        return json_schema if cls is None else _with_words(json_schema, cls)
-
-    def encode_default(self, dft: Any) -> Any:
-        """The default as JSON; what JSON cannot carry (a NaN, an object) is left out of the schema."""
-        if isinstance(dft, bytes):
-            return base64.b64encode(dft).decode()
-        try:
-            encoded = super().encode_default(dft)
-            json.dumps(encoded, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            # pydantic leaves the default out of the schema then; it still holds for the jobs.
-            raise PydanticSerializationError(str(error)) from error
-        return encoded
-
-
-def _with_words(json_schema: JsonSchemaValue, cls: type) -> JsonSchemaValue:
-    if "$ref" in json_schema:
-        return json_schema
-    if json_schema.get("title") == cls.__name__:
-        del json_schema["title"]
-    text = cls.__dict__.get("__doc__")
-    if not text or text.startswith(f"{cls.__name__}("):
-        # The signature dataclasses write is not a description.
-        return json_schema
-    title, description, parameters = _read_docstring(text)
-    json_schema.pop("description", None)
-    words = {"title": title, "description": description}
-    for name, words_of_parameter in parameters.items():
-        json_schema.get("properties", {}).get(name, {}).setdefault("description", words_of_parameter)
-    return {key: value for key, value in words.items() if value} | json_schema
-
-
-def _read_docstring(text: str) -> tuple[str, str, dict[str, str]]:
-    """Title (first paragraph), description, and the words of each ``:param name:``, as the reference reads them."""
-    prose: list[str] = []
-    parameters: dict[str, str] = {}
-    current: str | None = None
-    for line in inspect.cleandoc(text).splitlines():
-        match = _DOCUMENTED_PARAMETER.match(line)
-        if match:
-            current = match.group(1)
-            parameters[current] = line[match.end() :].strip()
-        elif line.startswith(":"):
-            current = ""
-        elif current is None:
-            prose.append(line)
-        elif current and line.strip():
-            parameters[current] = f"{parameters[current]} {line.strip()}".strip()
-    title, _, description = "\n".join(prose).strip().partition("\n\n")
-    return " ".join(title.split()), description.strip(), parameters
 
 
 class _Tidier:
