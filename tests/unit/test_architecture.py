@@ -122,7 +122,7 @@ def av_outside_media(module: Module) -> Iterator[str]:
 
 
 def environment_outside_settings(module: Module) -> Iterator[str]:
-    if module.path == "settings.py":
+    if module.room == "settings":
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb", "putenv"}:

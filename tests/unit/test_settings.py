@@ -49,6 +49,14 @@ PLAIN = [
     ("MCAI_MEDIA_HWACCEL", "media.hwaccel", None, "CUDA", "cuda"),
     ("MCAI_HTTP_PORT", "http.port", None, "8080", 8080),
     ("MCAI_HTTP_HOST", "http.host", "127.0.0.1", "0.0.0.0", "0.0.0.0"),
+    ("HTTP_PROXY", "proxy.http", None, "http://p:3128", "http://p:3128"),
+    ("http_proxy", "proxy.http", None, "http://p:3128", "http://p:3128"),
+    ("HTTPS_PROXY", "proxy.https", None, "p:3128", "p:3128"),
+    ("https_proxy", "proxy.https", None, "p:3128", "p:3128"),
+    ("ALL_PROXY", "proxy.all", None, "p", "p"),
+    ("all_proxy", "proxy.all", None, "p", "p"),
+    ("NO_PROXY", "proxy.no", "", "localhost,.example", "localhost,.example"),
+    ("no_proxy", "proxy.no", "", "localhost,.example", "localhost,.example"),
     ("DIRECT_MESSAGING_IDENTIFIER", "direct_messaging_identifier", None, "mine", "mine"),
     ("DESCRIBE", "describe", False, "1", True),
     ("SOURCE_ORDERS", "source_orders", (), f"a.json{os.pathsep}b c.json", (Path("a.json"), Path("b c.json"))),
@@ -363,6 +371,89 @@ def test_the_tables_have_the_titles_of_the_documentation():
         "Jobs",
         "Media workers",
         "Health and metrics",
+        "HTTP proxies",
         "Running the worker",
         "Credential stores",
     ]
+
+
+# Near misses
+
+
+def not_read(**environ: str) -> dict[str, str]:
+    """Each variable that is told of as not read, and the one it is told to be meant for."""
+    told = [w.split() for w in Settings.load(environ).warnings() if " is not read; expected " in w]
+    return {words[3]: words[8].rstrip(",") for words in told}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AMQP_HOST", "AMQP_HOSTNAME"),
+        ("AMQP_USER", "AMQP_USERNAME"),
+        ("AMQP_PASS", "AMQP_PASSWORD"),
+        ("AMQP_VIRTUALHOST", "AMQP_VIRTUAL_HOST"),
+        ("AMPQ_HOSTNAME", "AMQP_HOSTNAME"),
+        ("AMPQ_QUEUE", "AMQP_QUEUE"),
+        ("AMQP_QUEUES", "AMQP_QUEUE"),
+        ("amqp_queue", "AMQP_QUEUE"),
+        ("BACKEND_HOST", "BACKEND_HOSTNAME"),
+        ("BACKEND_PASSWD", "BACKEND_PASSWORD"),
+        ("BAKCEND_HOSTNAME", "BACKEND_HOSTNAME"),
+        ("MCAI_LOGS", "MCAI_LOG"),
+        ("MCAI_LOG_LEVEL", "MCAI_LOG"),
+        ("MCAI_TIMEOUT_SECONDS", "MCAI_JOB_TIMEOUT_SECONDS"),
+        ("MCAI_MAX_RSS_MB", "MCAI_MAX_RSS_MB_PER_PROCESS"),
+        ("MESSAGE_TTL", "MESSAGE_TTL_LIMIT"),
+        ("SOURCE_ORDER", "SOURCE_ORDERS"),
+        ("ONLY_JSON_LOG", "ONLY_JSON_LOGS"),
+    ],
+)
+def test_a_variable_that_is_nearly_one_of_the_sdk_is_told_with_the_right_name(name: str, meant: str):
+    assert not_read(**{name: "1"}) == {name: meant}
+
+
+def test_a_near_miss_beside_the_right_variable_is_somebody_elses():
+    assert not_read(AMQP_HOST="a", AMQP_HOSTNAME="b", AMQP_VIRTUALHOST="a", AMQP_VHOST="b") == {}
+    assert not_read(AMQP_HOST="a", AMQP_HOSTNAME="") == {"AMQP_HOST": "AMQP_HOSTNAME"}
+    assert not_read(AMQP_HOST="") == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "S_HOSTNAME",
+        "BACKEND2_HOSTNAME",
+        "BACKEND_TOKEN",
+        "AMQP_STORE_PASSWORD",
+        "AMQP_URL",
+        "AMQP_SERVICE_HOST",
+        "MCAI_WORKER_SERVICE_PORT",
+        "AMQP_",
+        "FTP_PROXY",
+        "PATH",
+    ],
+)
+def test_a_variable_of_a_store_or_of_another_program_is_no_near_miss(name: str):
+    assert not_read(**{name: "1"}) == {}
+
+
+def test_a_variable_of_kubernetes_beside_its_like_is_no_near_miss():
+    assert not_read(AMQP_PORT="5672", AMQP_PORT_5672_TCP="tcp://10.0.0.1:5672") == {}
+
+
+def test_an_unset_queue_is_told_where_orders_come_from_a_queue():
+    (warning,) = Settings.load({}).warnings()
+
+    assert warning == (
+        "The environment variable AMQP_QUEUE is unset; expected the queue that holds the worker's orders. "
+        "They are taken from job_undefined."
+    )
+    assert Settings.load({"AMQP_QUEUE": "job_digest"}).warnings() == []
+    assert Settings.load({"SOURCE_ORDERS": "a.json"}).warnings() == []
+
+
+def test_a_proxy_that_cannot_be_used_is_told():
+    (warning,) = Settings.load({"AMQP_QUEUE": "q", "ALL_PROXY": "socks5://me:secret@p"}).warnings()
+
+    assert warning.startswith("The environment variable ALL_PROXY is 'socks5://***@p'; expected http:// or https://")

@@ -37,7 +37,7 @@ _SCALARS = tuple({"type": name} for name in ("null", "boolean", "number", "strin
 _KEY_WORDS = ("enum", "const", "format", "pattern", "minLength", "maxLength", "contentEncoding")
 
 #: Core schemas whose Python values cannot be members of a set.
-_UNHASHABLE = frozenset({"list", "dict", "set", "typed-dict", "generator", "definition-ref"})
+_UNHASHABLE = frozenset({"list", "dict", "set", "typed-dict", "generator"})
 
 _CONTAINERS = frozenset({"dict", "list", "tuple", "set", "frozenset", "deque", "ordered-dict", "counter", "frozendict"})
 
@@ -87,6 +87,11 @@ class _Generator(GenerateJsonSchema):
     """
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's own attribute
+
+    def generate(self, schema: Any, mode: Any = "validation") -> JsonSchemaValue:
+        """Generate, with the definitions at hand: what may be a key or a member of a set, the core schema says."""
+        self._core_definitions = {definition["ref"]: definition for definition in schema.get("definitions", ())}
+        return super().generate(schema, mode)
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
         return False
@@ -152,11 +157,25 @@ class _Generator(GenerateJsonSchema):
 
     def _of_hashable_items(self, json_schema: JsonSchemaValue, schema: Any) -> JsonSchemaValue:
         items = schema.get("items_schema", {"type": "any"})
-        if not _is_hashable(items):
+        if not self._is_hashable(items):
             return self.handle_invalid_for_json_schema(schema, "a set of what cannot be hashed")
         if items["type"] == "any":
             return json_schema | {"items": {"anyOf": [dict(choice) for choice in _SCALARS]}}
         return json_schema
+
+    def _is_hashable(self, schema: Any) -> bool:
+        kind = schema["type"]
+        if kind in ("model", "dataclass"):
+            return schema["cls"].__hash__ is not None
+        if kind == "union":
+            return all(self._is_hashable(part[0] if isinstance(part, tuple) else part) for part in schema["choices"])
+        if kind == "tuple":
+            return all(map(self._is_hashable, schema["items_schema"]))
+        if kind == "definition-ref":
+            definition = self._core_definitions[schema["schema_ref"]]
+            # What holds itself does so by a container.
+            return definition["type"] in ("enum", "model", "dataclass") and self._is_hashable(definition)
+        return kind not in _UNHASHABLE and ("schema" not in schema or self._is_hashable(schema["schema"]))
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
         return self._with_key_names(super().dict_schema(schema), schema)
@@ -197,6 +216,8 @@ class _Generator(GenerateJsonSchema):
                 return {"enum": [value for value in keys["expected"] if isinstance(value, str)]}
             case "nullable":
                 return self._key_names(keys["schema"])
+            case "definition-ref":
+                return self._key_names(self._core_definitions[keys["schema_ref"]])
             case "union":
                 names = [
                     self._key_names(choice[0] if isinstance(choice, tuple) else choice) for choice in keys["choices"]
@@ -306,17 +327,6 @@ def _flag_values(flag: type[enum.Flag]) -> JsonSchemaValue:
         raise PydanticInvalidForJsonSchema(f"{flag.__name__}, whose bits are neither few nor the lowest")
     chosen = itertools.product((False, True), repeat=len(bits))
     return {"type": "integer", "enum": sorted(sum(itertools.compress(bits, choice)) for choice in chosen)}
-
-
-def _is_hashable(schema: Any) -> bool:
-    kind = schema["type"]
-    if kind in ("model", "dataclass"):
-        return schema["cls"].__hash__ is not None
-    if kind == "union":
-        return all(_is_hashable(part[0] if isinstance(part, tuple) else part) for part in schema["choices"])
-    if kind == "tuple":
-        return all(map(_is_hashable, schema["items_schema"]))
-    return kind not in _UNHASHABLE and ("schema" not in schema or _is_hashable(schema["schema"]))
 
 
 def _class_in(schema: Any, definitions: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from mcai_worker_sdk.errors import BackendError
 from mcai_worker_sdk.services.http import HttpError, JsonClient, shown_address
 from mcai_worker_sdk.services.stepflow import StepFlowConnection
-from mcai_worker_sdk.settings import BackendSettings
+from mcai_worker_sdk.settings import NO_PROXIES, BackendSettings, Proxies
 
 __all__ = ["BackendClient", "supports_black_list"]
 
@@ -50,13 +50,17 @@ class BackendClient:
     dialogue, the login included, may take ``timeout_seconds``.
     """
 
-    def __init__(self, settings: BackendSettings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, settings: BackendSettings, *, proxies: Proxies = NO_PROXIES, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         """
         Args:
             settings: Address and login.
+            proxies: What may stand between.
             timeout_seconds: Time-out of one HTTP request.
         """
         self._settings = settings
+        self._proxies = proxies
         self._timeout_seconds = timeout_seconds
         self._connection: StepFlowConnection | None = None
 
@@ -115,7 +119,7 @@ class BackendClient:
     def _connected(self) -> StepFlowConnection:
         if self._connection is None:
             self._connection = StepFlowConnection(
-                JsonClient(self._settings.hostname, timeout_seconds=self._timeout_seconds),
+                JsonClient(self._settings.hostname, timeout_seconds=self._timeout_seconds, proxies=self._proxies),
                 username=self._settings.username,
                 password=self._settings.password.get_secret_value(),
             )

@@ -136,14 +136,16 @@ class CredentialResolver:
         return Found(value)
 
     def _http_store(self, name: str) -> HttpStore | NotFound:
-        settings = self._settings.store(name)
+        settings, proxies = self._settings.store(name), self._settings.proxies
+        password = settings.password or SecretStr("")
         if name.casefold() == VAULT_STORE:
-            return VaultStore(name, settings.hostname or DEFAULT_VAULT_HOSTNAME, settings.token or SecretStr(""))
+            hostname = settings.hostname or DEFAULT_VAULT_HOSTNAME
+            return VaultStore(name, hostname, settings.token or SecretStr(""), proxies)
         if settings.hostname:
-            return StepFlowStore(name, settings.hostname, settings.username or "", settings.password or SecretStr(""))
+            return StepFlowStore(name, settings.hostname, settings.username or "", password, proxies)
         if name.casefold() == BACKEND_STORE:
             own = self._settings.backend
-            return StepFlowStore("BACKEND", own.hostname, own.username, own.password)
+            return StepFlowStore("BACKEND", own.hostname, own.username, own.password, proxies)
         return NotFound(
             f"cannot be read: nothing is known of the store; expected env, vault, BACKEND or a store with an address. "
             f"Set {name}_HOSTNAME, {name}_USERNAME and {name}_PASSWORD, or correct the order."

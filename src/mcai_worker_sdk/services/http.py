@@ -22,6 +22,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from mcai_worker_sdk.settings import NO_PROXIES, Proxies, Proxy
+
 if TYPE_CHECKING:
     import h11
 
@@ -48,13 +50,22 @@ class HttpError(Exception):
         reason: What happened, in words, to stand after "the backend ..."; holds no secret, header or body.
         status: The HTTP status, when there was an answer.
         transient: Trying again a moment later may help.
+        via: How the answer came, where a proxy brought it; to stand after the reason.
     """
 
-    def __init__(self, reason: str, *, status: int | None = None, transient: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: str, *, status: int | None = None, transient: bool = False, via: str = "") -> None:
+        super().__init__(reason + via)
+        self.reason = reason + via
         self.status = status
         self.transient = transient
+        self.via = via
+
+    def through(self, proxy: Proxy | None) -> HttpError:
+        """The same fault, met on the way through a proxy."""
+        if proxy is None:
+            return self
+        via = f", through the proxy {proxy.address} of {proxy.variable}"
+        return HttpError(self.reason, status=self.status, transient=self.transient, via=via)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +117,16 @@ class JsonClient:
     Requests to one base URL. Belongs to one event loop; :meth:`close` it there.
 
     Several requests may run at once, each on a connection of its own; one connection is kept for the next request.
-    Redirects are refused rather than followed, so that no token travels to a host nobody configured. Proxies and
-    ``.netrc`` of the environment are not used.
+    Redirects are refused rather than followed, so that no token travels to a host nobody configured. ``.netrc`` is not
+    read.
     """
 
-    def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
+    def __init__(self, base_url: str, *, timeout_seconds: float, proxies: Proxies = NO_PROXIES) -> None:
         """
         Args:
             base_url: ``http://`` or ``https://`` address that every path is appended to.
             timeout_seconds: Time-out of one request, from connecting to the last byte of the answer.
+            proxies: What may stand between.
 
         Raises:
             HttpError: ``base_url`` is not an HTTP address.
@@ -130,6 +142,7 @@ class JsonClient:
         if "@" in address.netloc:
             raise HttpError("has an address with a user name in it, which is not used; take it out")
         self._address = address
+        self._proxies = proxies
 
     @property
     def address(self) -> str:
@@ -158,12 +171,16 @@ class JsonClient:
 
         payload = None if body is None else json.dumps(body).encode()
         all_headers = {"accept": "application/json", **(headers or {})}
+        proxy: Proxy | None = None
         try:
-            request = make_request(method, self._address, path, all_headers, payload)
+            proxy = self._proxies.proxy_for(self._address)
+            request = make_request(method, self._address, path, all_headers, payload, proxy=proxy)
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._ask(request, payload or b"")
+                return await self._ask(request, payload or b"", proxy)
+        except HttpError as fault:
+            raise fault.through(proxy) from None
         except (OSError, ValueError) as error:
-            raise self._fault(error) from None
+            raise self._fault(error).through(proxy) from None
 
     async def close(self) -> None:
         """Close the connections. Idempotent; the next request opens new ones."""
@@ -171,7 +188,7 @@ class JsonClient:
         for connection in opened:
             connection.close()
 
-    async def _ask(self, request: h11.Request, payload: bytes) -> JsonValue:
+    async def _ask(self, request: h11.Request, payload: bytes, proxy: Proxy | None) -> JsonValue:
         kept, opened = await self._take_kept(), self._open
         if kept is not None:
             try:
@@ -180,7 +197,7 @@ class JsonClient:
                 # A server closes an idle connection without asking: a request that met this on its way was not read.
                 if not kept.is_unanswered or self._open is not opened:
                     raise
-        return await self._exchange(await self._connect(), request, payload)
+        return await self._exchange(await self._connect(proxy), request, payload)
 
     async def _take_kept(self) -> HttpConnection | None:
         kept, self._kept = self._kept, None
@@ -194,13 +211,14 @@ class JsonClient:
                 self._drop(kept)
         return kept if usable else None
 
-    async def _connect(self) -> HttpConnection:
+    async def _connect(self, proxy: Proxy | None) -> HttpConnection:
         from mcai_worker_sdk.services.http_connection import HttpConnection
 
-        if self._address.scheme == "https" and self._context is None:
+        is_tls = "https" in (self._address.scheme, proxy and proxy.scheme)
+        if is_tls and self._context is None:
             self._context = ssl.create_default_context()
             self._context.set_alpn_protocols(["http/1.1"])
-        connection = await HttpConnection.open(self._address, self._context)
+        connection = await HttpConnection.open(self._address, self._context, proxy)
         self._open.add(connection)
         return connection
 
@@ -224,6 +242,10 @@ class JsonClient:
     def _fault(self, error: OSError | ValueError) -> HttpError:
         if isinstance(error, TimeoutError) and error.errno is None:  # ours; the system's has a number
             return HttpError(f"gave no answer within {self._timeout_seconds:g} s", transient=True)
+        status = getattr(error, "status", None)
+        if isinstance(status, int):  # of a TunnelError, whose module loads with the first request
+            transient = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT_STATUSES
+            return HttpError(f"could not be reached (answer {_named_status(status)})", transient=transient)
         if isinstance(error, ssl.SSLError):
             return HttpError(f"could not be trusted ({type(error).__name__}: {_tls_reason(error)})")
         if isinstance(error, OSError):

@@ -7,19 +7,25 @@ Loaded with the first request, not before: a job whose credentials all come from
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import os
 import ssl
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from string import punctuation
 from typing import Self
 from urllib.parse import SplitResult, quote
 
 import h11
 
-__all__ = ["HttpConnection", "make_request"]
+from mcai_worker_sdk.settings import Proxy
+
+__all__ = ["HttpConnection", "TunnelError", "make_request"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_USER_AGENT = "mcai-worker-sdk"
 
 #: Longest head of an answer, and longest line between its chunks, bytes.
 _MAX_HEAD_BYTES = 2**16
@@ -28,6 +34,19 @@ _READ_BYTES = 2**16
 
 #: Pause before the next of a host's addresses is tried beside the first: what RFC 8305 recommends.
 _NEXT_ADDRESS_SECONDS = 0.25
+
+
+class TunnelError(OSError):
+    """
+    Raised when a proxy gives no way through to a server.
+
+    Args:
+        status: What it answered.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        self.status = status
 
 
 class HttpConnection:
@@ -40,27 +59,50 @@ class HttpConnection:
         self._has_answer = False
 
     @classmethod
-    async def open(cls, address: SplitResult, context: ssl.SSLContext | None) -> Self:
+    async def open(cls, address: SplitResult, context: ssl.SSLContext | None, proxy: Proxy | None = None) -> Self:
         """
         Connect to the host and port of ``address``.
 
         Args:
             address: ``http://`` or ``https://`` address.
-            context: How to verify the server of an ``https://`` address, otherwise ``None``.
+            context: How to verify whoever is reached by TLS, the server or the proxy; ``None`` where nobody is.
+            proxy: Where to connect instead; an ``https://`` address is reached through a tunnel, so that the proxy
+                sees neither requests nor answers.
 
         Raises:
-            OSError: There is no connection; :class:`ssl.SSLError` when there is one that cannot be trusted.
+            OSError: There is no connection; :class:`ssl.SSLError` when there is one that cannot be trusted, and
+                :class:`TunnelError` when the proxy refuses.
             ValueError: The address is malformed.
         """
-        host = address.hostname or ""
+        host, port, scheme = address.hostname or "", _port(address), address.scheme
+        if proxy is not None:
+            host, port, scheme = proxy.host, proxy.port, proxy.scheme
+        is_tls = scheme == "https"
         reader, writer = await asyncio.open_connection(
             host,
-            _port(address),
-            ssl=context,
-            server_hostname=host.rstrip(".") if context else None,  # certificates name no root
+            port,
+            ssl=context if is_tls else None,
+            server_hostname=_certified_name(host) if is_tls else None,
             happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
         )
+        if proxy is not None and address.scheme == "https":
+            try:
+                await cls(reader, writer)._open_tunnel(address, context, proxy)
+            except BaseException:
+                writer.transport.abort()
+                raise
         return cls(reader, writer)
+
+    async def _open_tunnel(self, address: SplitResult, context: ssl.SSLContext | None, proxy: Proxy) -> None:
+        """Have the proxy connect to the server, then speak TLS to the server."""
+        host = _host(address)
+        target = host if host.endswith(f":{_port(address)}") else f"{host}:{_port(address)}"
+        lines = [("Host", target), ("User-Agent", _USER_AGENT), *_authorization(proxy)]
+        response = await self.send(h11.Request(method="CONNECT", target=target, headers=_encoded(lines)), b"")
+        if response.status_code not in range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES):
+            raise TunnelError(response.status_code)
+        assert context is not None
+        await self._writer.start_tls(context, server_hostname=_certified_name(address.hostname or ""))
 
     @property
     def is_unanswered(self) -> bool:
@@ -139,7 +181,13 @@ class HttpConnection:
 
 
 def make_request(
-    method: str, address: SplitResult, path: str, headers: Mapping[str, str], body: bytes | None
+    method: str,
+    address: SplitResult,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    proxy: Proxy | None = None,
 ) -> h11.Request:
     """
     The head of a request.
@@ -150,19 +198,34 @@ def make_request(
         path: Appended to the path of ``address``.
         headers: Headers besides ``Host`` and those of the body.
         body: The JSON that follows, if any.
+        proxy: What the request is sent to, if not to the server itself. It sees only ``http://`` requests.
 
     Raises:
         ValueError: Something in it is what HTTP cannot carry. The text holds none of it.
     """
-    lines = [("Host", _host(address)), ("User-Agent", "mcai-worker-sdk"), ("Accept-Encoding", "identity")]
+    lines = [("Host", _host(address)), ("User-Agent", _USER_AGENT), ("Accept-Encoding", "identity")]
     lines += [(name, value.strip(" \t")) for name, value in headers.items()]
     if body is not None:
         lines += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     target = quote(address.path + path, safe=punctuation)
+    if proxy is not None and address.scheme == "http":
+        target = f"http://{_host(address)}{target}"
+        lines += _authorization(proxy)
     try:
         return h11.Request(method=method, target=target, headers=_encoded(lines))
     except h11.LocalProtocolError:
         raise ValueError("the request is malformed") from None
+
+
+def _authorization(proxy: Proxy) -> list[tuple[str, str]]:
+    if proxy.username is None:
+        return []
+    login = f"{proxy.username}:{proxy.password or ''}".encode()
+    return [("Proxy-Authorization", f"Basic {base64.b64encode(login).decode()}")]
+
+
+def _certified_name(host: str) -> str:
+    return host.rstrip(".")  # certificates name no root
 
 
 def _encoded(lines: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -90,7 +90,7 @@ class StepFlowConnection:
             answer = await self._client.request("POST", "/sessions", body=login)
         except HttpError as fault:
             if fault.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise HttpError(f"refused the login ({fault.status})", status=fault.status) from None
+                raise HttpError(f"refused the login ({fault.status})", status=fault.status, via=fault.via) from None
             raise
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str) or not token:

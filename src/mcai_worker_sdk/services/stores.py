@@ -17,6 +17,7 @@ from pydantic import JsonValue, SecretStr
 
 from mcai_worker_sdk.services.http import HttpError, JsonClient, RetryPolicy, shown_address, with_retries
 from mcai_worker_sdk.services.stepflow import StepFlowConnection
+from mcai_worker_sdk.settings import NO_PROXIES, Proxies
 
 __all__ = ["Found", "HttpStore", "Lookup", "NotFound", "StepFlowStore", "VaultStore", "look_up_all"]
 
@@ -59,6 +60,7 @@ class StepFlowStore:
     hostname: str
     username: str
     password: SecretStr
+    proxies: Proxies = NO_PROXIES
 
     async def look_up(self, keys: Sequence[str], policy: RetryPolicy) -> dict[str, Lookup]:
         """Look up each key in one session; without a session all keys fail alike."""
@@ -67,7 +69,7 @@ class StepFlowStore:
             return _explain(fault, self.hostname, f"{self.name}_HOSTNAME, {self.name}_USERNAME, {self.name}_PASSWORD")
 
         try:
-            client = JsonClient(self.hostname, timeout_seconds=policy.attempt_seconds)
+            client = JsonClient(self.hostname, timeout_seconds=policy.attempt_seconds, proxies=self.proxies)
         except HttpError as fault:
             return dict.fromkeys(keys, explain(fault))
         connection = StepFlowConnection(client, username=self.username, password=self.password.get_secret_value())
@@ -93,6 +95,7 @@ class VaultStore:
     """Prefix of the variables that configure it."""
     hostname: str
     token: SecretStr
+    proxies: Proxies = NO_PROXIES
 
     async def look_up(self, keys: Sequence[str], policy: RetryPolicy) -> dict[str, Lookup]:
         """Look up each key. Slashes of a key separate folders, as in Vault itself."""
@@ -101,7 +104,7 @@ class VaultStore:
             return _explain(fault, self.hostname, f"{self.name}_HOSTNAME, {self.name}_TOKEN")
 
         try:
-            client = JsonClient(self.hostname, timeout_seconds=policy.attempt_seconds)
+            client = JsonClient(self.hostname, timeout_seconds=policy.attempt_seconds, proxies=self.proxies)
         except HttpError as fault:
             return dict.fromkeys(keys, explain(fault))
         headers = {"X-Vault-Token": self.token.get_secret_value()}

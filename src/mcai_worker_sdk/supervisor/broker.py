@@ -83,7 +83,9 @@ class BrokerSupervisor:
         self._figures = WorkerFigures(identity)
         self._lifecycle = Lifecycle(options)
         self._sampler = SystemSampler()
-        self._black_list = BackendBlackList(BackendClient(settings.backend), self._events.put_nowait)
+        self._black_list = BackendBlackList(
+            BackendClient(settings.backend, proxies=settings.proxies), self._events.put_nowait
+        )
         self._outbox = Outbox(exchange, self._on_fault)
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,

@@ -54,7 +54,7 @@ def start_worker(worker: Worker) -> None:
     _logger.info(
         "Worker: %s, version: %s (MCAI Worker SDK %s)", identity["name"], identity["version"], identity["sdk_version"]
     )
-    for warning in worker._description.warnings():
+    for warning in [*worker._description.warnings(), *worker._model.warnings, *settings.warnings()]:
         _logger.warning("%s", warning)
     setup = WorkerSetup(worker, worker._parameters, settings, worker._is_media)
     exit_code = _run_local(setup, identity) if settings.source_orders else _serve(setup, identity)

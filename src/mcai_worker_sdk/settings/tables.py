@@ -2,7 +2,7 @@
 Every environment variable the SDK reads, as one typed, frozen object; nothing else reads ``os.environ``.
 
 A variable that is unset and one that is empty mean the same: the default. One table of the documentation is one model
-here, one row is one field, so that :func:`environment_tables` can write the tables and nobody has to keep them in step.
+here, one row is one field, so that ``documentation`` can write the tables and nobody has to keep them in step.
 """
 
 from __future__ import annotations
@@ -30,19 +30,24 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from mcai_worker_sdk.errors import SettingsError
+from mcai_worker_sdk.settings.near_misses import near_misses
+from mcai_worker_sdk.settings.proxies import Proxies
 
 __all__ = [
     "AmqpSettings",
     "BackendSettings",
-    "EnvironmentTable",
-    "EnvironmentVariable",
     "HttpSettings",
     "JobSettings",
     "LogSettings",
     "MediaSettings",
+    "ProxySettings",
     "Settings",
     "StoreSettings",
-    "environment_tables",
+    "Table",
+    "allowed_words",
+    "default_words",
+    "tables",
+    "variables_of",
 ]
 
 
@@ -113,6 +118,7 @@ _Queues = Annotated[Literal["standalone", "cluster"], BeforeValidator(_lower), _
 _Isolation = Annotated[Literal["process", "thread"], BeforeValidator(_lower), _Allowed("process or thread")]
 _OnError = Annotated[Literal["fail", "skip"], BeforeValidator(_lower), _Allowed("fail or skip")]
 _Device = Annotated[str | None, BeforeValidator(_lower), _Allowed("a device of FFmpeg, such as cuda")]
+_Proxy = Annotated[str | None, _Allowed("http:// or https://, [USER:PASSWORD@]HOST[:PORT]")]
 _Level = Annotated[int, BeforeValidator(_level), _Allowed("DEBUG, INFO, WARN, WARNING, ERROR or CRITICAL, in any case")]
 
 
@@ -135,7 +141,7 @@ def _variable(name: str, default: object, description: str, *, fallback: str = "
     )
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
     """One table of variables. May also be built by field names. Built on first use, to keep the import short."""
 
     model_config = ConfigDict(
@@ -149,7 +155,7 @@ class _Table(BaseModel):
             yield name, _without_user(value) if isinstance(value, str) else value
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     """How the worker logs."""
 
     title = "Logging"
@@ -171,7 +177,7 @@ class LogSettings(_Table):
         return values
 
 
-class AmqpSettings(_Table):
+class AmqpSettings(Table):
     """Where the broker is and how to talk to it."""
 
     title = "AMQP connection"
@@ -216,7 +222,7 @@ class AmqpSettings(_Table):
     )
 
 
-class BackendSettings(_Table):
+class BackendSettings(Table):
     """Where StepFlow's backend is."""
 
     title = "Backend connection"
@@ -226,7 +232,7 @@ class BackendSettings(_Table):
     password: _Secret = _variable("BACKEND_PASSWORD", SecretStr(""), "Password at the backend server.", shown="")
 
 
-class JobSettings(_Table):
+class JobSettings(Table):
     """How jobs run and how they are ended."""
 
     title = "Jobs"
@@ -262,7 +268,7 @@ class JobSettings(_Table):
     )
 
 
-class MediaSettings(_Table):
+class MediaSettings(Table):
     """How media are read."""
 
     title = "Media workers"
@@ -275,7 +281,7 @@ class MediaSettings(_Table):
     )
 
 
-class HttpSettings(_Table):
+class HttpSettings(Table):
     """The health and metrics endpoint."""
 
     title = "Health and metrics"
@@ -284,6 +290,23 @@ class HttpSettings(_Table):
         "MCAI_HTTP_PORT", None, "Serve /live, /ready and /metrics on this port."
     )
     host: _Host = _variable("MCAI_HTTP_HOST", "127.0.0.1", "Address to serve them on; 0.0.0.0 opens it to others.")
+
+
+class ProxySettings(Table):
+    """The proxies of the backend and the credential stores: see :class:`Proxies`."""
+
+    title = "HTTP proxies"
+
+    http: _Proxy = _variable(
+        "HTTP_PROXY", None, "Proxy for the backend and stores whose address begins with http://.", fallback="http_proxy"
+    )
+    https: _Proxy = _variable(
+        "HTTPS_PROXY", None, "The same for https://, through a tunnel (CONNECT).", fallback="https_proxy"
+    )
+    all: _Proxy = _variable("ALL_PROXY", None, "Proxy where the variable above is unset.", fallback="all_proxy")
+    no: Annotated[str, _Allowed("HOST, .DOMAIN, *, an address, a network; with :PORT if wanted")] = _variable(
+        "NO_PROXY", "", "Hosts that are reached without a proxy, separated by commas.", fallback="no_proxy"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +322,7 @@ class StoreSettings:
     token: SecretStr | None
 
 
-class Settings(_Table):
+class Settings(Table):
     """
     Everything the environment says, read once.
 
@@ -315,6 +338,7 @@ class Settings(_Table):
     job: JobSettings = Field(default_factory=JobSettings)
     media: MediaSettings = Field(default_factory=MediaSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    proxy: ProxySettings = Field(default_factory=ProxySettings)
 
     source_orders: _Paths = _variable(
         "SOURCE_ORDERS", (), "Run the orders in these JSON files in turn, without a broker, then end.", shown=""
@@ -381,84 +405,55 @@ class Settings(_Table):
 
     def secrets(self) -> tuple[str, ...]:
         """The passwords in these settings, for masking. The documented defaults are none."""
-        passwords = (table.password.get_secret_value() for table in (self.amqp, self.backend))
-        return tuple(password for password in passwords if password not in {"", "guest"})
+        passwords = [table.password.get_secret_value() for table in (self.amqp, self.backend)]
+        return tuple(password for password in [*passwords, *self.proxies.passwords()] if password not in {"", "guest"})
+
+    def warnings(self) -> list[str]:
+        """What the worker should log at its start about its environment; a sentence each, without a password."""
+        environ = os.environ if self._environ is None else self._environ
+        # The proxies' variables are other programs' as well, and so are those that are spelt alike.
+        models = [model for model in tables() if model is not ProxySettings]
+        spellings = [variables_of(field) for model in models for field in model.model_fields.values()]
+        warnings = near_misses(environ, {variable: same for same in spellings for variable in same})
+        warnings += self.proxies.faults()
+        if not self.source_orders and not environ.get("AMQP_QUEUE"):
+            warnings.append(
+                "The environment variable AMQP_QUEUE is unset; expected the queue that holds the worker's orders. "
+                f"They are taken from {self.amqp.queue}."
+            )
+        return warnings
+
+    @property
+    def proxies(self) -> Proxies:
+        """Which proxy an address is reached through."""
+        return Proxies(http=self.proxy.http, https=self.proxy.https, every=self.proxy.all, bypass=self.proxy.no)
 
 
-@dataclass(frozen=True, slots=True)
-class EnvironmentVariable:
-    """One row of the documentation's tables."""
-
-    variable: str
-    """Its name."""
-    description: str
-    """What it is for, as one or two sentences."""
-    default: str
-    """The default in words; empty where being unset means "off" or "none"."""
-    allowed: str
-    """What may be written there, in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentTable:
-    """One table of the documentation."""
-
-    title: str
-    """Its heading."""
-    rows: tuple[EnvironmentVariable, ...]
-    """Its variables, in the order of the fields."""
-
-
-#: What follows a credential store's name, as the order writes it, and what it is for.
-_STORE_VARIABLES = {
-    "hostname": "URL of the store named STORE; every store but env, vault and BACKEND needs it.",
-    "username": "User name at that store.",
-    "password": "Password at that store.",
-    "token": "Token, where the store is Vault.",
-}
-
-
-def environment_tables() -> list[EnvironmentTable]:
-    """Every variable there is, in the tables of the documentation."""
-    tables = [EnvironmentTable(model.title, tuple(_rows(model))) for model in _models()]
-    of_stores = [
-        EnvironmentVariable(f"{{STORE}}_{key.upper()}", description, "", "any text")
-        for key, description in _STORE_VARIABLES.items()
-    ]
-    return [*tables, EnvironmentTable("Credential stores", tuple(of_stores))]
-
-
-def _rows(model: type[_Table]) -> Iterator[EnvironmentVariable]:
-    for field in model.model_fields.values():
-        first, *others = _variables(field) or [""]
-        if first:
-            yield EnvironmentVariable(first, field.description or "", _default(field), _allowed(field))
-        for other in others:
-            yield EnvironmentVariable(other, f"Read when {first} is unset.", "", _allowed(field))
-
-
-def _nested(model: type[_Table]) -> dict[str, type[_Table]]:
+def _nested(model: type[Table]) -> dict[str, type[Table]]:
     """The tables inside a model, by field name."""
     kinds = {name: field.annotation for name, field in model.model_fields.items()}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, _Table)}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Table)}
 
 
-def _models() -> list[type[_Table]]:
+def tables() -> list[type[Table]]:
+    """Every model there is, in the order of the documentation."""
     return [*_nested(Settings).values(), Settings]
 
 
-def _variables(field: FieldInfo) -> list[str]:
+def variables_of(field: FieldInfo) -> list[str]:
     """The variables a field is read from, the one that wins first; none for a nested table."""
     alias = field.validation_alias
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     return [choice for choice in choices if isinstance(choice, str)]
 
 
-def _allowed(field: FieldInfo) -> str:
+def allowed_words(field: FieldInfo) -> str:
+    """What a field takes."""
     return next(item.words for item in field.metadata if isinstance(item, _Allowed))
 
 
-def _default(field: FieldInfo) -> str:
+def default_words(field: FieldInfo) -> str:
+    """The default of a field; empty where being unset means "off" or "none"."""
     extra = field.json_schema_extra
     if isinstance(extra, dict) and extra["shown"] is not None:
         return str(extra["shown"])
@@ -466,18 +461,18 @@ def _default(field: FieldInfo) -> str:
     return text.lower() if isinstance(field.default, bool) else text
 
 
-def _gather(model: type[_Table], environ: Mapping[str, str]) -> dict[str, Any]:
+def _gather(model: type[Table], environ: Mapping[str, str]) -> dict[str, Any]:
     """The variables of a model and its nested ones that are set and not empty; of a field's, the one that wins."""
     values: dict[str, Any] = {name: _gather(kind, environ) for name, kind in _nested(model).items()}
     for field in model.model_fields.values():
-        present = [variable for variable in _variables(field) if environ.get(variable)]
+        present = [variable for variable in variables_of(field) if environ.get(variable)]
         values.update((variable, environ[variable]) for variable in present[:1])
     return values
 
 
 def _explain(error: ValidationError) -> str:
     """One sentence for each bad variable; never a secret's value."""
-    fields = {name: row for model in _models() for row in model.model_fields.values() for name in _variables(row)}
+    fields = {name: row for model in tables() for row in model.model_fields.values() for name in variables_of(row)}
     problems: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_context=False):
         variable = next(str(part) for part in detail["loc"] if part in fields)
@@ -488,10 +483,10 @@ def _explain(error: ValidationError) -> str:
 
 
 def _problem(variable: str, field: FieldInfo, value: str) -> str:
-    default = _default(field)
+    default = default_words(field)
     remedy = f"unset it for the default, {default}" if default else "unset it"
     shown = "not usable" if field.annotation is SecretStr else repr(_without_user(value[:200]))
-    return f"The environment variable {variable} is {shown}; expected {_allowed(field)}. Correct it, or {remedy}."
+    return f"The environment variable {variable} is {shown}; expected {allowed_words(field)}. Correct it, or {remedy}."
 
 
 def _without_user(text: str) -> str:
