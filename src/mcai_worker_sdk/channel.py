@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn, SupportsFloat, SupportsIndex
+from typing import Any, NoReturn, ClassVar, SupportsFloat, SupportsIndex
 
 __all__ = ["JobStatus", "McaiChannel"]
 
@@ -36,12 +36,16 @@ class McaiChannel:
     process, during the job and after it (when it does nothing and returns ``False``).
     """
 
+    #: Whether there has been one in this process: its worker does, or did, a job.
+    _is_in_use: ClassVar[bool] = False
+
     def __init__(self, job_id: int, report_progression: Callable[[int, int], None]) -> None:
         """
         Args:
             job_id: The job this channel speaks for.
             report_progression: Called with job id and whole percents; must not block.
         """
+        McaiChannel._is_in_use = True
         self._job_id = job_id
         self._report_progression = report_progression
         # Held while a progression goes out, so that none can come after the end. Reentrant, for signal handlers.

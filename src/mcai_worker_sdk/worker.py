@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import inspect
+import logging
+import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from mcai_worker_sdk.channel import McaiChannel
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from mcai_worker_sdk.media import FormatContext, Frame
 
 __all__ = ["Worker"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -46,6 +52,7 @@ class Worker:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Define the worker already, for subclasses whose ``__init__`` does not call this one's."""
         worker = super().__new__(cls)
+        _remember_made(worker)
         parameters = args[0] if args else kwargs.get("parameters")
         description = args[1] if len(args) > 1 else kwargs.get("description")
         if isinstance(parameters, type) and isinstance(description, WorkerDescription):
@@ -116,8 +123,15 @@ class Worker:
         """
         raise NotImplementedError(_NOT_OVERRIDDEN.format(name="process_frames"))
 
-    def ending_process(self) -> None:
-        """Clean up after one media job. Called once, after success, failure and stop."""
+    def ending_process(self) -> Any:
+        """
+        Clean up after one media job. Called once, after success, failure and stop.
+
+        Returns:
+            ``None``, or a dict as from :meth:`process`: its ``destination_paths`` and ``parameters`` join the result
+            of a job that did not fail, behind the destination.
+        """
+        return None
 
     # What users call
 
@@ -136,6 +150,7 @@ class Worker:
         # imported.
         from mcai_worker_sdk.supervisor.start import start_worker
 
+        _unstarted.clear()
         start_worker(self)
 
     # What the SDK uses
@@ -196,4 +211,36 @@ def _is_installed(module: str) -> bool:
         return False
 
 
+#: Name of the class of each worker that the program made, until one is started.
+_unstarted: list[str] = []
+
+
+def _remember_made(worker: Worker) -> None:
+    """
+    Tell at the end of the program that a worker was made and never started: a forgotten ``start()`` says nothing else.
+
+    Only of a worker that the script makes in its own lines or in its ``main()``: one made in a test, or by a library,
+    is meant to be called by hand.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name in ("__new__", "__init__"):
+        frame = frame.f_back
+    if frame is None or frame.f_globals.get("__name__") != "__main__" or frame.f_code.co_name not in _OF_A_SCRIPT:
+        return
+    if not _unstarted:
+        atexit.register(_tell_unstarted)
+    _unstarted.append(type(worker).__name__)
+
+
+def _tell_unstarted() -> None:
+    is_interactive = hasattr(sys, "ps1") or bool(sys.flags.inspect)
+    has_failed = hasattr(sys, "last_type")  # the traceback says why it was not started
+    is_tried_by_hand = McaiChannel._is_in_use
+    if _unstarted and not is_interactive and not has_failed and not is_tried_by_hand:
+        _logger.warning(
+            "The program ends, and the worker %s was made but never started. Call its start().", _unstarted[-1]
+        )
+
+
+_OF_A_SCRIPT = ("<module>", "main")
 _NOT_OVERRIDDEN = "{name}() must be defined by the worker's class."

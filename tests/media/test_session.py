@@ -93,6 +93,59 @@ def test_results_are_json_values_one_for_each_call(media_files, tmp_path):
     assert outcome.result == {"destination_paths": [str(outcome.destination)], "parameters": []}
 
 
+class Ending(NotingWorker):
+    """Returns what the test says when the job ends."""
+
+    def __init__(self, returned):
+        super().__init__("VIDEO")
+        self.returned = returned
+
+    def ending_process(self):
+        super().ending_process()
+        return self.returned
+
+
+def test_what_ending_process_returns_joins_the_result(media_files, tmp_path):
+    parameter = {"id": "cuts", "kind": "integer", "value": 3}
+    worker = Ending({"destination_paths": ["/more"], "parameters": (parameter,), "other": 1})
+
+    outcome = run_job(worker, media_files("odd.mkv"), tmp_path)
+
+    assert outcome.result == {
+        "destination_paths": [str(outcome.destination), "/more"],
+        "parameters": [parameter],
+        "other": 1,  # named by whoever reads the result
+    }
+    assert worker.endings == 1
+
+
+@pytest.mark.parametrize("returned", [None, {}, {"destination_paths": None, "parameters": []}], ids=repr)
+def test_an_end_without_anything_to_say_leaves_the_result_as_it_is(media_files, tmp_path, returned, caplog):
+    outcome = run_job(Ending(returned), media_files("odd.mkv"), tmp_path)
+
+    assert outcome.result == {"destination_paths": [str(outcome.destination)], "parameters": []}
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (["/more"], "ending_process of job 7 returned a list; expected a dict or None."),
+        (
+            {"destination_paths": "/more"},
+            "ending_process of job 7 returned destination_paths as a str; expected a list",
+        ),
+        ({"parameters": {"id": "a"}}, "ending_process of job 7 returned parameters as a dict; expected a list."),
+    ],
+    ids=repr,
+)
+def test_what_ending_process_returns_in_another_form_is_told(media_files, tmp_path, returned, said, caplog):
+    outcome = run_job(Ending(returned), media_files("odd.mkv"), tmp_path)
+
+    assert outcome.result == {"destination_paths": [str(outcome.destination)], "parameters": []}
+    assert said in caplog.text
+
+
 @pytest.mark.parametrize("value", [b"bytes", object(), {1, 2}, {(1, 2): 3}])
 def test_a_result_json_cannot_express_fails_the_job_by_its_type(media_files, tmp_path, value):
     class Returning(NotingWorker):

@@ -133,6 +133,47 @@ def test_an_error_that_the_job_set_is_logged_as_any_other(caplog: pytest.LogCapt
     assert record.job_id == 9  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (None, "the job ended as completed. Call set_job_status(JobStatus.Error) as well."),
+        (mcai.JobStatus.Stopped, "the job ended as stopped. Call set_job_status(JobStatus.Error) as well."),
+    ],
+)
+def test_an_error_message_without_its_status_is_told(
+    status: mcai.JobStatus | None, advice: str, caplog: pytest.LogCaptureFixture
+):
+    def work(channel: mcai.McaiChannel, *_: Any) -> None:
+        channel.set_error_message("no such clip")
+        if status is not None:
+            channel.set_job_status(status)
+
+    result = runner_of(work).run(7, ())
+
+    assert result.message is None
+    (record,) = caplog.records
+    assert record.getMessage() == f"The error message 'no such clip' is not published: {advice}"
+    assert record.job_id == 7  # type: ignore[attr-defined]
+
+
+def test_an_error_message_behind_an_exception_is_told(caplog: pytest.LogCaptureFixture):
+    def work(channel: mcai.McaiChannel, *_: Any) -> None:
+        channel.set_error_message("no such clip")
+        raise ValueError("late")
+
+    assert (runner_of(work).run(7, ()).message or "").startswith("ValueError: late")
+    assert "The error message 'no such clip' is not published: the job ended in an exception" in caplog.text
+
+
+def test_an_error_message_with_its_status_is_no_near_miss(caplog: pytest.LogCaptureFixture):
+    def work(channel: mcai.McaiChannel, *_: Any) -> None:
+        channel.set_error_message("no such clip")
+        channel.set_job_status(mcai.JobStatus.Error)
+
+    assert runner_of(work).run(7, ()).message == "no such clip"
+    assert "not published" not in caplog.text
+
+
 def test_a_result_that_cannot_be_published_fails_the_job():
     result = runner_of(lambda *_: {"parameters": [{"id": "n", "kind": "int", "value": "abc"}]}).run(1, ())
 

@@ -68,11 +68,42 @@ def refusal(returned: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "returned", [None, {}, OrderedDict(), MappingProxyType({}), {"message": "ignored", "status": 3}]
-)
+@pytest.mark.parametrize("returned", [None, {}, OrderedDict(), MappingProxyType({})])
 def test_nothing_returned_is_an_empty_result(returned: Any) -> None:
     assert read_result(7, returned) == ProcessResult((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("destination_path", " Write destination_paths."),
+        ("destinationPaths", " Write destination_paths."),
+        ("parameter", " Write parameters."),
+        ("message", ""),
+        (3, ""),
+    ],
+)
+def test_an_unknown_key_of_a_result_is_told_with_the_one_that_may_be_meant(key: Any, advice: str) -> None:
+    result = read_result(7, {key: ["/a"], "destination_paths": ["/b"]})
+
+    assert result.destination_paths == ("/b",)
+    (warning,) = result.warnings
+    assert warning == (
+        f"Job 7: the result has the unknown key {key!r}; expected destination_paths, parameters. "
+        f"It is not published.{advice}"
+    )
+
+
+@pytest.mark.parametrize(("key", "advice"), [("valeu", " Write value."), ("Kind", " Write kind."), ("zzz", "")])
+def test_an_unknown_key_of_a_parameter_is_told_with_the_one_that_may_be_meant(key: str, advice: str) -> None:
+    result = read_result(7, entry("int", 3, **{key: 5}))
+
+    assert result.parameters == (ResultParameter("a", "int", 3),)
+    (warning,) = result.warnings
+    assert warning == (
+        f"Job 7: parameters[0] has the unknown key {key!r}; expected id, kind, type, value, store, default. "
+        f"It is not published.{advice}"
+    )
 
 
 @pytest.mark.parametrize("returned", ["done", ["/a"], 3, ("/a",), True, object()])

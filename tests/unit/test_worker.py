@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -242,3 +244,73 @@ def test_start_does_nothing_where_a_spawned_job_process_imports_the_script(
     monkeypatch.setenv("MCAI_LOG", "not a level")
 
     assert Plain(Parameters, description).start() is None  # type: ignore[func-returns-value]
+
+
+# A worker that is never started
+
+SCRIPT = """
+import mcai_worker_sdk as mcai
+
+class Parameters(mcai.WorkerParameters):
+    pass
+
+class MyWorker(mcai.Worker):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+
+    def process(self, channel, parameters, job_id):
+        return None
+
+def make():
+    return MyWorker(Parameters, mcai.WorkerDescription(None))
+
+"""
+FORGOTTEN = "The program ends, and the worker MyWorker was made but never started. Call its start()."
+
+
+def run_script(folder: Path, lines: str, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    (folder / "pyproject.toml").write_text('[project]\nname = "w"\nversion = "1.2.3"\nlicense = "MIT"\n')
+    (folder / "script.py").write_text(SCRIPT + lines)
+    command = [sys.executable, *options, *([] if options else ["script.py"])]
+    environment = {**os.environ, **environ}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False)
+
+
+@pytest.mark.parametrize("options", [(), ("-m", "script")], ids=["script", "module"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "worker = MyWorker(Parameters, mcai.WorkerDescription(None))",
+        "def main():\n    worker = MyWorker(Parameters, mcai.WorkerDescription(None))\nmain()",
+    ],
+    ids=["line", "main"],
+)
+def test_a_worker_that_a_script_forgot_to_start_is_told_at_its_end(tmp_path: Path, lines: str, options: tuple[str]):
+    done = run_script(tmp_path, lines, *options)
+
+    assert done.returncode == 0
+    assert done.stderr.strip() == FORGOTTEN
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "make().start()",
+        "make(); MyWorker(Parameters, mcai.WorkerDescription(None)).start()",
+        "MyWorker(Parameters, mcai.WorkerDescription(None)).process(mcai.McaiChannel(1, print), Parameters(), 1)",
+        "def test_it():\n    make()\ntest_it()",
+        "if False:\n    make()",
+    ],
+    ids=["started", "one of two started", "by hand", "test", "not made"],
+)
+def test_a_worker_that_is_started_or_tried_by_hand_is_not_told(tmp_path: Path, lines: str):
+    done = run_script(tmp_path, lines, DESCRIBE="1")
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_script_that_fails_before_the_start_says_only_why(tmp_path: Path):
+    done = run_script(tmp_path, "worker = MyWorker(Parameters, mcai.WorkerDescription(None))\n1 / 0")
+
+    assert "ZeroDivisionError" in done.stderr
+    assert "never started" not in done.stderr

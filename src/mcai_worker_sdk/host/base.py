@@ -30,8 +30,8 @@ class RunnableWorker(Protocol):
     def process_frames(self, job_id: str, stream_index: int, frames: Any) -> Any:
         """Work on one batch of frames."""
 
-    def ending_process(self) -> None:
-        """Clean up after one media job."""
+    def ending_process(self) -> Any:
+        """Clean up after one media job; what is returned joins its result."""
 
 
 @dataclass(frozen=True, slots=True)

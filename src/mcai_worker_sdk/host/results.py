@@ -13,7 +13,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, TypeAlias
@@ -33,6 +33,8 @@ MAX_INTEGER_BITS = 14_000
 MAX_INTEGER_TEXT = 4_200
 
 _INTEGER_TEXT = re.compile(r"\s*[+-]?[0-9]+\s*")
+_RESULT_KEYS = ("destination_paths", "parameters")
+_PARAMETER_KEYS = ("id", "kind", "type", "value", "store", "default")
 _EXAMPLE = '{"id": "name", "kind": "string", "value": "text"}'
 _REMEDY = "Correct what process returns."
 
@@ -56,7 +58,7 @@ def read_result(job_id: int, returned: object) -> ProcessResult:
     Args:
         job_id: The job; named in warnings and errors.
         returned: ``None`` or a dict with ``destination_paths`` (list of paths) and ``parameters`` (list of dicts with
-            ``id``, ``kind`` (or ``type``), ``value`` and, if wanted, ``store``, ``default``). Other keys are ignored.
+            ``id``, ``kind`` (or ``type``), ``value`` and, if wanted, ``store``, ``default``). Other keys are warned of.
 
     Raises:
         ResultError: A value does not fit its kind or is not JSON; names every such entry, its kind and its value.
@@ -66,6 +68,7 @@ def read_result(job_id: int, returned: object) -> ProcessResult:
     if not isinstance(returned, Mapping):
         return ProcessResult(warnings=(_describe_non_dict(job_id, returned),))
     reader = _Reader(job_id)
+    reader.check_keys("the result", returned, _RESULT_KEYS)
     paths = tuple(reader.read_paths(returned.get("destination_paths")))
     parameters = tuple(reader.read_parameters(returned.get("parameters")))
     if reader.faults:
@@ -90,6 +93,16 @@ class _Reader:
         self._job_id = job_id
         self.warnings: list[str] = []
         self.faults: list[str] = []
+
+    def check_keys(self, place: str, content: Mapping[Any, Any], known: Sequence[str]) -> None:
+        """Tell of what is not read, with the key that may have been meant."""
+        for key in content:
+            if key not in known:
+                advice = f" Write {nearest}." if (nearest := _nearest(key, known)) else ""
+                self._warn(
+                    f"{place} has the unknown key {_show(key)}; expected {', '.join(known)}. "
+                    f"It is not published.{advice}"
+                )
 
     def read_paths(self, paths: object) -> Iterator[str]:
         """The paths that can be published."""
@@ -127,6 +140,7 @@ class _Reader:
         if not isinstance(entry, Mapping):
             self._warn(f"{place} is {_show(entry)}; expected a dict such as {_EXAMPLE}. It is not published.")
             return None
+        self.check_keys(place, entry, _PARAMETER_KEYS)
         kind = entry.get("kind", entry.get("type"))
         missing = [name for name, absent in (("id", "id" not in entry), ("kind", kind is None)) if absent]
         if missing:
@@ -165,6 +179,13 @@ class _Reader:
 
     def _warn(self, text: str) -> None:
         self.warnings.append(f"Job {self._job_id}: {text}")
+
+
+def _nearest(key: object, known: Sequence[str]) -> str | None:
+    # Here, not at the top: most jobs return what is known.
+    import difflib
+
+    return next(iter(difflib.get_close_matches(str(key), known, n=1)), None)
 
 
 class _UnfitError(Exception):

@@ -297,11 +297,13 @@ class Runner:
             _logger.error("The job failed: %s", message, extra={"job_id": job.job_id})
             return failed_result(job.job_id, cut_message(message))
         state = JobState.COMPLETED if status is None else _STATE_OF_STATUS[status]
+        _warn_of_unused_message(job, f"the job ended as {state}. Call set_job_status(JobStatus.Error) as well")
         return JobResult(job.job_id, state, content.destination_paths, content.parameters)
 
     def _failure(self, error: BaseException) -> JobResult:
         job = self._job
         assert job is not None
+        _warn_of_unused_message(job, "the job ended in an exception, which is published. Raise it with that text")
         if isinstance(error, WorkerSdkError):
             _logger.error("The job failed: %s", error, extra={"job_id": job.job_id})
         else:
@@ -344,6 +346,13 @@ def _await_update(job: JobRun) -> None:
         UPDATE_GRACE_SECONDS,
         extra={"job_id": job.job_id},
     )
+
+
+def _warn_of_unused_message(job: JobRun, reason: str) -> None:
+    message = job.channel._chosen_error_message
+    if message is not None:
+        extra = {"job_id": job.job_id}
+        _logger.warning("The error message %r is not published: %s.", cut_message(message), reason, extra=extra)
 
 
 def _not_running(job_id: int) -> JobError:

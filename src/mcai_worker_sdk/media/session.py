@@ -55,8 +55,8 @@ class MediaWorker(Protocol):
     def process_frames(self, job_id: str, stream_index: int, frames: list[Any]) -> Any:
         """Process one batch; what is returned becomes one entry of the results."""
 
-    def ending_process(self) -> None:
-        """Clean up after the last batch."""
+    def ending_process(self) -> Any:
+        """Clean up after the last batch; what is returned joins the job's result."""
 
 
 class WorkerTurns:
@@ -127,6 +127,8 @@ class MediaSession:
         #: Per stream, the source's time up to which segments have come; their last frames may wait for their batch.
         self._segment_ends: dict[int, float] = {}
         self._must_end_worker = False
+        #: What ``ending_process`` returned.
+        self._last_words: Any = None
         # Between the worker's init_process and its ending_process; changes only in a turn.
         self._takes_updates = False
         self._worker_turns = WorkerTurns()
@@ -309,13 +311,42 @@ class MediaSession:
             self._must_end_worker = False
             with self._worker_turns:
                 self._takes_updates = False
-                self._worker.ending_process()
+                self._last_words = self._worker.ending_process()
 
     def _finish(self) -> dict[str, Any]:
         if self._writer is None:
             return {"destination_paths": [], "parameters": []}
         self._writer.finish()
-        return {"destination_paths": [shown_url(self._destination)], "parameters": self._damage_parameters()}
+        own: dict[str, list[Any]] = {
+            "destination_paths": [shown_url(self._destination)],
+            "parameters": self._damage_parameters(),
+        }
+        return self._joined(own, self._last_words)
+
+    def _joined(self, own: dict[str, list[Any]], returned: Any) -> dict[str, Any]:
+        """The job's own result, with what the worker's ``ending_process`` returned behind it."""
+        if returned is None:
+            return dict(own)
+        if not isinstance(returned, Mapping):
+            _LOGGER.warning(
+                "ending_process of job %d returned a %s; expected a dict or None. Nothing of it is published.",
+                self._job_id,
+                type(returned).__name__,
+            )
+            return dict(own)
+        joined: dict[Any, Any] = {**returned, **own}
+        for key, entries in own.items():
+            more = returned.get(key)
+            if isinstance(more, list | tuple):
+                joined[key] = [*entries, *more]
+            elif more is not None:
+                _LOGGER.warning(
+                    "ending_process of job %d returned %s as a %s; expected a list. It is not published.",
+                    self._job_id,
+                    key,
+                    type(more).__name__,
+                )
+        return joined
 
     def _damage_parameters(self) -> list[dict[str, Any]]:
         counts = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 
 __all__ = ["near_misses"]
@@ -61,6 +60,9 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
     begun = [variable for variable in known if variable.startswith(name)]
     if begun:
         return min(begun, key=len)
+    # Here, not at the top: few environments hold anything to compare.
+    import difflib
+
     alike = difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE)
     begins = [variable for variable in known if name.startswith(f"{variable}_")]
     return alike[0] if alike else max(begins, key=len, default=None)
