@@ -312,6 +312,9 @@ class _JsonFormatter(logging.Formatter):
         super().__init__()
         self._instance_id = instance_id
         self._queue = queue
+        # JSON is UTF-8. Standard error of another locale would write what it cannot by escapes that JSON does not know.
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        self._is_ascii = encoding.lower().replace("_", "-") not in {"utf-8", "utf8"}
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record, without its end."""
@@ -326,7 +329,7 @@ class _JsonFormatter(logging.Formatter):
             "message": mask(_message(record)),
             "exception": _masked_exception(record),
         }
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=self._is_ascii)
 
 
 def _message(record: logging.LogRecord) -> str:

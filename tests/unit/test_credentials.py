@@ -143,7 +143,7 @@ def test_a_text_is_read_as_json_where_the_type_asks_for_it(kind: str, text: str,
         ("array_of_strings", "a JSON array"),
     ],
 )
-@pytest.mark.parametrize("text", ["hidden", '"hidden"', "null", "[hidden", "NaN"])
+@pytest.mark.parametrize("text", ["hidden", '"hidden"', "null", "[hidden", "NaN", "1e400"])
 def test_a_text_that_does_not_fit_its_type_is_an_error_that_does_not_show_it(
     kind: str, expected: str, text: str
 ) -> None:
@@ -370,6 +370,7 @@ def test_an_address_that_is_none_is_an_error(store: str, hostname: str) -> None:
         b"hidden",
         b'{"data":',
         b'{"data": {"value": NaN}}',
+        b'{"data": {"value": 1e400}}',
     ],
 )
 def test_a_malformed_answer_is_an_error_that_does_not_show_it(backend: BackendStandIn, body: object) -> None:

@@ -183,6 +183,46 @@ def test_a_body_that_is_not_json_is_named(data: bytes) -> None:
     assert error.job_id is None
 
 
+@pytest.mark.parametrize(
+    "number",
+    [b"1e400", b"-1e400", b"1E+309", b"1e0400", b"2e308", b"1" + b"0" * 400 + b".0", b"1" + b"0" * 250 + b"e99"],
+    ids=lambda number: repr(number[:20]),
+)
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b'{"job_id": 7, "parameters": [{"id": "x", "type": "t", "value": %s}]}', "parameters.0.value"),
+        (
+            b'{"job_id": 7, "parameters": [{"id": "x", "type": "t", "default": {"a": [1, %s]}}]}',
+            "parameters.0.default.a.1",
+        ),
+        (b'{"type": "update_process", "job_id": 7, "parameters": [], "more": %s}', "more"),
+    ],
+    ids=["value", "default", "direct message"],
+)
+def test_a_number_that_no_float_has_room_for_is_refused_with_its_place(number: bytes, body: bytes, where: str) -> None:
+    error = refused(body % number)
+
+    assert str(error) == (
+        f"The order holds a number out of range at {where}; expected numbers that a float has room for, up to 1.8e308. "
+        "Correct it."
+    )
+    assert error.job_id == 7
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1.7976931348623157e308", "1e-400", "1" + "0" * 400, "2e+20"])
+def test_a_number_that_is_in_range_arrives(number: str) -> None:
+    order = parse_order(f'{{"job_id": 7, "parameters": [{{"id": "x", "type": "t", "value": {number}}}]}}'.encode())
+
+    assert order.parameters[0].value == (int(number) if number.isdigit() else float(number))
+
+
+def test_a_number_in_a_text_may_be_any() -> None:
+    order = parse_order(b'{"job_id": 7, "parameters": [{"id": "x", "type": "t", "value": "1e400"}]}')
+
+    assert order.parameters[0].value == "1e400"
+
+
 @pytest.mark.parametrize("bomb", [b"[", b'{"a":', b'{"job_id": 1, "parameters": ['], ids=repr)
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_depth_bomb_is_refused(bomb: bytes, closed: bool) -> None:

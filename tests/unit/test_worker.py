@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import multiprocessing
 import os
 import pickle
@@ -269,11 +271,14 @@ FORGOTTEN = "The program ends, and the worker MyWorker was made but never starte
 
 
 def run_script(folder: Path, lines: str, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    (folder / "pyproject.toml").write_text('[project]\nname = "w"\nversion = "1.2.3"\nlicense = "MIT"\n')
+    project = '[project]\nname = "w"\nversion = "1.2.3"\nlicense = "MIT"\ndescription = "Ça mâche ☃"\n'
+    (folder / "pyproject.toml").write_text(project, encoding="utf-8")
     (folder / "script.py").write_text(SCRIPT + lines)
     command = [sys.executable, *options, *([] if options else ["script.py"])]
     environment = {**os.environ, **environ}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=50, check=False
+    )
 
 
 @pytest.mark.parametrize("options", [(), ("-m", "script")], ids=["script", "module"])
@@ -314,3 +319,41 @@ def test_a_script_that_fails_before_the_start_says_only_why(tmp_path: Path):
 
     assert "ZeroDivisionError" in done.stderr
     assert "never started" not in done.stderr
+
+
+# Locales
+
+LOCALES = [
+    {"PYTHONIOENCODING": "latin-1"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+]
+
+
+@pytest.mark.parametrize("locale", LOCALES, ids=str)
+def test_a_description_is_utf_8_in_every_locale(tmp_path: Path, locale: dict[str, str]):
+    done = run_script(tmp_path, "make().start()", DESCRIBE="1", **locale)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["description"] == "Ça mâche ☃"
+    assert "Ça mâche ☃" in done.stdout
+
+
+def test_a_description_goes_to_whatever_stands_for_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stream = io.StringIO()
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "é"\nversion = "1.2.3"\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DESCRIBE", "1")
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    Plain(Parameters, mcai.WorkerDescription()).start()
+
+    assert json.loads(stream.getvalue())["name"] == "é"
+
+
+@pytest.mark.parametrize("locale", LOCALES, ids=str)
+def test_a_log_of_json_lines_is_json_in_every_locale(tmp_path: Path, locale: dict[str, str]):
+    done = run_script(tmp_path, "make().start()", ONLY_JSON_LOGS="1", SOURCE_ORDERS="ünlesbar.json", **locale)
+
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert any("nlesbar.json" in line["message"] for line in lines)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from mcai_worker_sdk.errors import ParameterError, ProtocolError
+from mcai_worker_sdk.protocol.reading import NumberRangeError, read_json
 
 __all__ = [
     "AddToBlackList",
@@ -225,7 +225,13 @@ def parse_order(body: bytes) -> Order:
     if not body.strip():
         raise ProtocolError("The order is empty; expected one JSON object.")
     try:
-        content = from_json(body, allow_inf_nan=False)
+        content = read_json(body)
+    except NumberRangeError as error:
+        job_id = _readable_job_id(error.content) if isinstance(error.content, dict) else None
+        raise ProtocolError(
+            f"The order holds a {error}; expected numbers that a float has room for, up to 1.8e308. Correct it.",
+            job_id=job_id,
+        ) from None
     except ValueError as error:
         raise ProtocolError(f"The order is not JSON: {error}; expected one JSON object.") from None
     if not isinstance(content, dict):

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import JsonValue, SecretStr
-from pydantic_core import from_json
 
 from mcai_worker_sdk.errors import CredentialError
 from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol.reading import read_json
 from mcai_worker_sdk.services.http import RetryPolicy
 from mcai_worker_sdk.services.stores import Found, HttpStore, Lookup, NotFound, StepFlowStore, VaultStore, look_up_all
 from mcai_worker_sdk.settings import Settings
@@ -168,7 +168,7 @@ class CredentialResolver:
             return lookup
         expected, types = rule
         try:
-            value: JsonValue = from_json(lookup.value, allow_inf_nan=False)
+            value: JsonValue = read_json(lookup.value)
         except ValueError:
             value = None
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):

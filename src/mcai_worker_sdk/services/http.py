@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 
+from mcai_worker_sdk.protocol.reading import read_json
 from mcai_worker_sdk.settings import NO_PROXIES, Proxies, Proxy
 
 if TYPE_CHECKING:
@@ -285,11 +285,10 @@ async def _read_answer(connection: HttpConnection, response: h11.Response) -> Js
     if not body.strip():
         return None
     try:
-        answer: JsonValue = from_json(bytes(body), allow_inf_nan=False)
+        return read_json(bytes(body))
     except ValueError:
         # The parser's text can quote the body, and the body can hold a secret.
         raise HttpError(f"answered {status} with a body that is not JSON", status=status) from None
-    return answer
 
 
 def _named_status(status: int) -> str:

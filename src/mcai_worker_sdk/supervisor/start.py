@@ -45,7 +45,7 @@ def start_worker(worker: Worker) -> None:
         settings = Settings.load()
         identity = _identity(settings, worker)
         if settings.describe:
-            print(json.dumps(identity, indent=2, ensure_ascii=False))  # noqa: T201 - DESCRIBE's very purpose
+            _describe(identity)
             return
         _configure_logging(settings, identity)
     except ConfigurationError as error:
@@ -70,6 +70,18 @@ def _identity(settings: Settings, worker: Worker) -> dict[str, Any]:
             "to call super().__init__(parameters, description)."
         )
     return worker_identity(settings, worker._description, worker._model.json_schema)
+
+
+def _describe(identity: Mapping[str, Any]) -> None:
+    """JSON is UTF-8, whatever the locale or ``PYTHONIOENCODING`` says of texts."""
+    text = json.dumps(identity, indent=2, ensure_ascii=False) + "\n"
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    binary.write(text.encode("utf-8", errors="backslashreplace"))
+    binary.flush()
 
 
 def _configure_logging(settings: Settings, identity: Mapping[str, Any]) -> None:
