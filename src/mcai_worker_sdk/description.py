@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 import sys
 import tomllib
@@ -46,6 +47,8 @@ class WorkerDescription:
         """
         Args:
             package_name: An installed distribution, or a package that one distribution brings: its metadata are read.
+                Of a package that is not installed, or only as editable, ``pyproject.toml`` is read, from the folder
+                that holds the package, or above it (``src``).
                 ``None`` or empty, as in a script: the table ``[project]`` of ``pyproject.toml`` is read, from the
                 current directory, else from the script's directory, else from the one above it.
             package: The same under the name it has in the reference.
@@ -58,7 +61,7 @@ class WorkerDescription:
         chosen = package if package_name is None else package_name
         if chosen is not None and not isinstance(chosen, str):
             raise DescriptionError(f"The package name is {chosen!r}; expected a string or None. Pass __package__.")
-        facts = _read_package(chosen) if chosen else _read_pyproject()
+        facts = _read_package(chosen) if chosen else _read_pyproject(_find_pyproject())
         self._name = facts.name
         self._version = facts.version
         self._description = facts.description
@@ -128,9 +131,12 @@ def _read_package(name: str) -> _Facts:
     """An installed distribution; its metadata by PEP 566, and by PEP 639 for the licence."""
     found = _installed(name)
     if found is None:
+        path = _pyproject_of_package(name)
+        if path is not None:
+            return _read_pyproject(path)
         raise DescriptionError(
             f"The package name is {name!r}; expected an installed package. "
-            f"Install the worker (pip install -e .), or pass None to have its {_FILE_NAME} read."
+            f"{_how_to_install(_near_pyproject())}, or pass None to have its {_FILE_NAME} read."
         )
     place = f"of the installed package {name}"
     return _Facts(
@@ -160,8 +166,7 @@ def _installed_licence(fields: Mapping[str, Any]) -> str:
     return expression or _first_line(_known(fields.get("License"))) or _classified(fields["Classifier"])
 
 
-def _read_pyproject() -> _Facts:
-    path = _find_pyproject()
+def _read_pyproject(path: Path) -> _Facts:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -186,19 +191,59 @@ def _read_pyproject() -> _Facts:
 
 def _find_pyproject() -> Path:
     """The file of the current directory, else beside the script, else above it (``python my_worker/worker.py``)."""
+    path = _near_pyproject()
+    if path is not None:
+        return path
+    looked = ", ".join(map(str, _near_places()))
+    raise DescriptionError(
+        f"There is no {_FILE_NAME} in {looked}; expected one that describes the worker. "
+        "Create it, start the worker from its directory, or pass the name of the installed package."
+    )
+
+
+def _near_pyproject() -> Path | None:
+    return _first_pyproject(_near_places())
+
+
+def _near_places() -> list[Path]:
     places: list[Path] = []
     with contextlib.suppress(OSError):  # The current directory may have been removed.
         places.append(Path.cwd())
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script:
         places.extend(Path(script).resolve().parents[:2])
-    for place in places:
-        if (place / _FILE_NAME).is_file():
-            return place / _FILE_NAME
-    looked = ", ".join(str(place) for place in dict.fromkeys(places))
-    raise DescriptionError(
-        f"There is no {_FILE_NAME} in {looked}; expected one that describes the worker. "
-        "Create it, start the worker from its directory, or pass the name of the installed package."
+    return list(dict.fromkeys(places))
+
+
+def _pyproject_of_package(name: str) -> Path | None:
+    """The file of the project in which an importable package lies: beside the package, or beside ``src``."""
+    try:
+        spec = importlib.util.find_spec(name.partition(".")[0])
+    except (ImportError, ValueError):  # What is no package's name.
+        return None
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    return _first_pyproject(place for folder in folders for place in Path(folder).resolve().parents[:2])
+
+
+def _first_pyproject(places: Iterable[Path]) -> Path | None:
+    return next((place / _FILE_NAME for place in places if (place / _FILE_NAME).is_file()), None)
+
+
+def _how_to_install(path: Path | None) -> str:
+    """Advice that works with the project as it is: pip needs to be told how to build it."""
+    install = "nstall the worker (pip install -e .)"
+    build: Any = {}
+    with contextlib.suppress(OSError, ValueError):
+        build = tomllib.loads(path.read_text(encoding="utf-8")).get("build-system", {}) if path else {}
+    requires = _list(build.get("requires")) if isinstance(build, dict) else []
+    is_built = "build-backend" in build or not requires or any("setuptools" in str(part) for part in requires)
+    return (
+        f"I{install}"
+        if is_built
+        else (
+            f'In {path}, write requires = ["hatchling"] and build-backend = "hatchling.build" in [build-system], and '
+            f"i{install}"
+        )
     )
 
 
@@ -210,7 +255,7 @@ def _project_version(project: dict[str, Any], name: str, built: Mapping[str, Any
     if built is None:
         raise DescriptionError(
             f"{_key('version', path)} is dynamic, and no package named {name} is installed; expected one that has the "
-            'version. Install the worker (pip install -e .), or write version = "1.2.3".'
+            f'version. {_how_to_install(path)}, or write version = "1.2.3".'
         )
     return _version(built.get("Version"), f"The field Version of the installed package {name}")
 

@@ -35,6 +35,16 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def package(folder, tmp_path, monkeypatch):
+    """A package that can be imported and is not installed, in a project elsewhere."""
+    place = tmp_path / "project" / "my_package"
+    place.mkdir(parents=True)
+    (place / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(place.parent))
+    return place
+
+
+@pytest.fixture
 def site(tmp_path, monkeypatch):
     """A directory of installed packages."""
     place = tmp_path / "site"
@@ -390,3 +400,65 @@ def test_a_field_set_to_something_else_is_refused_and_stays(folder, field, value
 
     assert refused(setattr, description, field, value) == fault
     assert getattr(description, field) == before
+
+
+# A package that is not installed
+
+
+@pytest.mark.parametrize("name", ["my_package", "my_package.inner.worker"])
+def test_a_package_that_is_not_installed_is_described_by_its_project(folder, package, name):
+    (package.parent / "pyproject.toml").write_text(SEED)
+    (folder / "pyproject.toml").write_text(project())
+
+    assert WorkerDescription(name).name == "my_python_worker"
+
+
+def test_a_package_in_src_is_described_by_the_project_around(package, monkeypatch):
+    inner = package.parent / "src" / "other_package"
+    inner.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(inner.parent))
+    (package.parent / "pyproject.toml").write_text(SEED)
+
+    assert WorkerDescription("other_package").name == "my_python_worker"
+
+
+def test_a_package_without_a_project_is_not_described_by_another(folder, package):
+    (folder / "pyproject.toml").write_text(SEED)
+
+    with pytest.raises(DescriptionError, match="The package name is 'my_package'; expected an installed package"):
+        WorkerDescription("my_package")
+
+
+@pytest.mark.parametrize("name", ["os", "..", ".x", "a..b", "json"])
+def test_what_is_no_package_of_a_project_is_not_looked_for_there(folder, name):
+    (folder / "pyproject.toml").write_text(SEED)
+
+    with pytest.raises(DescriptionError, match="expected an installed package"):
+        WorkerDescription(name)
+
+
+BUILT = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+
+
+@pytest.mark.parametrize(
+    "text", [project(), f"{project()}\n{BUILT}", f'{project()}\n[build-system]\nrequires = ["setuptools"]']
+)
+def test_a_project_that_pip_can_build_is_advised_to_be_installed(folder, text):
+    (folder / "pyproject.toml").write_text(text)
+
+    with pytest.raises(
+        DescriptionError, match=r"expected an installed package. Install the worker \(pip install -e .\), or"
+    ):
+        WorkerDescription("never_built")
+
+
+def test_a_project_that_pip_cannot_build_is_advised_how_it_can(folder):
+    (folder / "pyproject.toml").write_text(SEED)
+
+    with pytest.raises(DescriptionError) as caught:
+        WorkerDescription("never_built")
+
+    assert (
+        f'In {folder}/pyproject.toml, write requires = ["hatchling"] and build-backend = "hatchling.build" in '
+        "[build-system], and install the worker (pip install -e .), or pass None"
+    ) in str(caught.value)
