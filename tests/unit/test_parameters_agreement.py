@@ -358,6 +358,34 @@ def test_what_the_schema_allows_arrives_as_the_annotation_says(annotation: Any, 
     assert repr(arrived) == repr(expected)
 
 
+class Chosen(BaseModel):
+    f: int = Field(validation_alias=AliasChoices("p", "q"))
+
+
+BY_HAND = [
+    (dict[int, str], {1: "a"}),
+    (dict[Level, int], {Level.LOW: 1}),
+    (dict[bool, int], {True: 1}),
+    (dict[float, int], {1.5: 1}),
+    (dict[dt.date, int], {dt.date(2024, 1, 2): 1}),
+    (Rights, Rights.READ | Rights.WRITE),
+    (set[Level], {Level.LOW}),
+    (Pair, Pair(1, "b")),
+    (Renamed, Renamed(**{"class": 1, "q": 2})),
+    (Chosen, Chosen(q=1)),
+    (Listed, Listed([1])),
+    (Holder[int], Holder[int](held=1)),
+    (Point, Point(1)),
+    (Box, Box(width=1)),
+    (decimal.Decimal, decimal.Decimal("1.5")),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value"), BY_HAND, ids=str)
+def test_a_value_made_in_python_is_taken_where_an_order_has_its_json(annotation: Any, value: Any):
+    assert declare(annotation)(f=value).f == value
+
+
 # A type of which no value can be given is refused by its name
 
 

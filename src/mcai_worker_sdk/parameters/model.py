@@ -14,8 +14,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pydantic_core
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import AliasChoices, BaseModel, JsonValue, RootModel, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 
 from mcai_worker_sdk.errors import ParameterError
 from mcai_worker_sdk.parameters.annotations import remember_local_names
@@ -286,15 +287,31 @@ def _as_json(value: Any) -> Any:
         return base64.b64encode(value).decode()
     if hasattr(value, "get_secret_value"):
         return _as_json(value.get_secret_value())
+    if isinstance(value, RootModel):
+        return _as_json(value.root)
     if isinstance(value, BaseModel):
-        return {info.alias or name: _as_json(getattr(value, name)) for name, info in type(value).model_fields.items()}
+        return {_key_of(name, info): _as_json(getattr(value, name)) for name, info in type(value).model_fields.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
     if isinstance(value, Mapping):
-        return {_as_json(key): _as_json(part) for key, part in value.items()}
+        return {_as_key(key): _as_json(part) for key, part in value.items()}
     if isinstance(value, list | tuple | AbstractSet):
         return [_as_json(part) for part in value]
     try:
         return pydantic_core.to_jsonable_python(value)
     except (pydantic_core.PydanticSerializationError, ValueError):
         return value
+
+
+def _as_key(key: Any) -> Any:
+    """A key as JSON has it: text."""
+    plain = _as_json(key)
+    return json.dumps(plain) if isinstance(plain, bool | int | float) else plain
+
+
+def _key_of(name: str, info: FieldInfo) -> str:
+    """The key under which a model takes a field."""
+    alias = info.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
+    return alias if isinstance(alias, str) else name
