@@ -9,6 +9,7 @@ import pytest
 
 from tests.faults.kit import Scene
 from tests.support.backend import Answer, BackendStandIn
+from tests.support.http_proxy import forwarding_proxy
 from tests.support.rabbitmq import eventually
 
 BLACK_LIST = "/api/step_flow/blacklist"
@@ -41,6 +42,29 @@ async def test_an_unreachable_backend_is_a_warning(scene: Scene):
 
         assert "The black list stays as it is: The StepFlow backend at http://127.0.0.1:9/api" in worker.log
         assert await black_list(scene) == []
+        await scene.leaves_nothing(worker)
+
+
+async def test_a_backend_behind_a_proxy_is_asked_through_it(scene: Scene, backend: BackendStandIn):
+    backend.black_list = [{"job_id": 7}]
+    async with (
+        forwarding_proxy() as proxy,
+        scene.worker(**backend.environ(), HTTP_PROXY=f"http://127.0.0.1:{proxy.port}") as worker,
+    ):
+        await worker.created(scene.tap)
+        await until_listed(scene, [7])
+
+        assert {request.partition("http://")[0] for request in proxy.requests} == {"POST ", "GET "}
+        await scene.leaves_nothing(worker)
+
+
+async def test_a_proxy_that_fails_is_a_warning_that_names_it(scene: Scene):
+    async with scene.worker(HTTP_PROXY="http://me:hidden@127.0.0.1:9") as worker:
+        await worker.created(scene.tap)
+        await scene.works()
+
+        assert "(Connection refused), through the proxy http://127.0.0.1:9 of HTTP_PROXY" in worker.log
+        assert "hidden" not in worker.log
         await scene.leaves_nothing(worker)
 
 

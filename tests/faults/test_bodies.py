@@ -55,6 +55,10 @@ NAMED: dict[str, tuple[bytes, str]] = {
     ),
     "parameter-unknown": (json.dumps({"job_id": 5, "parameters": [parameter("zzz", 3)]}).encode(), "zzz"),
     "value-of-wrong-type": (json.dumps({"job_id": 5, "parameters": [parameter("code", [1])]}).encode(), "code"),
+    "number-out-of-range": (
+        b'{"job_id": 5, "parameters": [{"id": "code", "type": "string", "value": [1e400]}]}',
+        "number out of range at parameters.0.value.0",
+    ),
     "deep-value": (
         b'{"job_id": 5, "parameters": [{"id": "code", "type": "string", "value": %s}]}' % (b"[" * 150 + b"]" * 150),
         "code",

@@ -1,98 +1,115 @@
-"""An HTTP proxy that forwards: requests for ``http://`` addresses, and tunnels."""
+"""A TCP proxy in the test's own event loop: cuts links, freezes them half-open, and can end TLS in front of a port."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
-from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self
 
-__all__ = ["ForwardingProxy", "forwarding_proxy"]
+__all__ = ["TcpProxy"]
+
+CHUNK_BYTES = 65536
 
 
-class ForwardingProxy:
+class TcpProxy:
     """
-    Forwards what it is asked for, and keeps what it was asked.
+    Forwards connections of a free loopback port to another port of 127.0.0.1.
 
-    Args:
-        refusal: Answer with this status line instead, such as ``407 Proxy Authentication Required``.
+    Use it as an async context manager; ``port`` is set inside.
     """
 
-    def __init__(self, refusal: str | None = None) -> None:
+    def __init__(self, target_port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        """
+        Args:
+            target_port: Where connections go.
+            tls: Server side of TLS towards the client; the target is reached without.
+        """
         self.port = 0
-        self.heads: list[list[str]] = []
-        """The lines of each head that came, without the empty one."""
-        self._refusal = refusal
+        self.accepted = 0
+        """Connections taken so far."""
+        self._target_port = target_port
+        self._tls = tls
+        self._refusing = False
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def requests(self) -> list[str]:
-        """Method and target of each request that came."""
-        return [head[0].removesuffix(" HTTP/1.1") for head in self.heads]
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self
 
-    def header(self, name: str, index: int = -1) -> str | None:
-        """The value of a header of one request."""
-        found = (line.partition(": ")[2] for line in self.heads[index][1:] if line.lower().startswith(f"{name}: "))
-        return next(found, None)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._forward(reader, writer)
-        finally:
+    def cut(self) -> None:
+        """Reset every connection, and every new one, until :meth:`resume`."""
+        self._refusing = True
+        for writer in list(self._writers):
             writer.transport.abort()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.heads.append(head.strip().split("\r\n"))
-        method, target, _ = self.heads[-1][0].split(" ")
-        if self._refusal is not None:
-            writer.write(f"HTTP/1.1 {self._refusal}\r\nContent-Length: 0\r\n\r\n".encode())
-            return await writer.drain()
-        is_tunnel = method == "CONNECT"
-        server = urlsplit(f"//{target}" if is_tunnel else target)
-        upstream_reader, upstream = await asyncio.open_connection(server.hostname, server.port)
-        if is_tunnel:
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        else:
-            upstream.write(head.replace(f"http://{server.netloc}", "", 1).encode())
+    def cut_once(self) -> None:
+        """Reset the connections that are there; new ones are forwarded."""
+        self.cut()
+        self._refusing = False
+
+    def freeze(self) -> None:
+        """Go silent without closing anything: half-open. New connections are taken and get no answer either."""
+        self._thawed.clear()
+
+    def resume(self) -> None:
+        """Forward again; frozen connections go on with what they held back."""
+        self._refusing = False
+        self._thawed.set()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        if self._refusing:
+            writer.transport.abort()
+            return
+        self._writers.add(writer)
+        self._start(self._connect(reader, writer))
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, upstream))
-                group.create_task(_copy(upstream_reader, writer))
+            await self._thawed.wait()
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            self._writers.discard(writer)
+            writer.transport.abort()
+            return
+        self._writers.add(target_writer)
+        self._start(self._pump(reader, target_writer, (writer, target_writer)))
+        self._start(self._pump(target_reader, writer, (writer, target_writer)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, both: tuple[asyncio.StreamWriter, ...]
+    ) -> None:
+        try:
+            while data := await source.read(CHUNK_BYTES):
+                await self._thawed.wait()
+                sink.write(data)
+                await sink.drain()
+            await self._thawed.wait()
+        except (OSError, asyncio.IncompleteReadError):
+            await self._thawed.wait()
         finally:
-            upstream.transport.abort()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(2**16):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
-
-
-@contextlib.asynccontextmanager
-async def forwarding_proxy(
-    *, refusal: str | None = None, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[ForwardingProxy]:
-    """A proxy on a free port of 127.0.0.1."""
-    proxy = ForwardingProxy(refusal)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        await proxy.handle(reader, writer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
-        yield proxy
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
+            for writer in both:
+                self._writers.discard(writer)
+                writer.transport.abort()

@@ -17,7 +17,7 @@ from mcai_worker_sdk.errors import BackendError
 from mcai_worker_sdk.services.backend import BackendClient
 from mcai_worker_sdk.services.http import HttpError, JsonClient
 from mcai_worker_sdk.settings import Proxies, Settings
-from tests.support.proxy import forwarding_proxy
+from tests.support.http_proxy import forwarding_proxy
 from tests.support.tls import Authority
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1"
