@@ -24,6 +24,8 @@ class ForwardingProxy:
         self.heads: list[list[str]] = []
         """The lines of each head that came, without the empty one."""
         self._refusal = refusal
+        self._writers: list[asyncio.StreamWriter] = []
+        self._ended: list[asyncio.Event] = []
 
     @property
     def requests(self) -> list[str]:
@@ -37,11 +39,19 @@ class ForwardingProxy:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._forward(reader, writer)
-        finally:
+        self._writers.append(writer)
+        self._ended.append(ended := asyncio.Event())
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, ExceptionGroup):
+            await self._forward(reader, writer)
+        writer.transport.abort()
+        ended.set()
+
+    async def close(self) -> None:
+        """End every connection."""
+        for writer in self._writers:
             writer.transport.abort()
+        for ended in self._ended:
+            await ended.wait()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -53,10 +63,13 @@ class ForwardingProxy:
         is_tunnel = method == "CONNECT"
         server = urlsplit(f"//{target}" if is_tunnel else target)
         upstream_reader, upstream = await asyncio.open_connection(server.hostname, server.port)
+        self._writers.append(upstream)
         if is_tunnel:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
-            upstream.write(head.replace(f"http://{server.netloc}", "", 1).encode())
+            # One request for each connection: what follows on it would not be read here.
+            own = head.replace(f"http://{server.netloc}", "", 1).replace("\r\n", "\r\nConnection: close\r\n", 1)
+            upstream.write(own.encode())
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_copy(reader, upstream))
@@ -78,21 +91,11 @@ async def forwarding_proxy(
 ) -> AsyncIterator[ForwardingProxy]:
     """A proxy on a free port of 127.0.0.1."""
     proxy = ForwardingProxy(refusal)
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        await proxy.handle(reader, writer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
         server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await proxy.close()
         await server.wait_closed()

@@ -32,9 +32,11 @@ async def server(answer: bytes = ANSWER, tls: ssl.SSLContext | None = None) -> A
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while await reader.readuntil(b"\r\n\r\n"):
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 writer.write(answer)
                 await writer.drain()
+                if b"\r\nConnection: close\r\n" in head:
+                    writer.write_eof()
 
     listening = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     try:
@@ -167,7 +169,7 @@ async def test_a_request_goes_through_the_proxy_with_the_whole_address():
         answer = await ask(f"http://127.0.0.1:{port}/api", {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}, times=2)
 
         assert answer == 1
-        assert proxy.requests == [f"GET http://127.0.0.1:{port}/api/x"]
+        assert proxy.requests == [f"GET http://127.0.0.1:{port}/api/x"] * 2
         assert proxy.header("host") == f"127.0.0.1:{port}"
         assert proxy.header("authorization") == "token"
         assert proxy.header("proxy-authorization") is None
