@@ -99,7 +99,7 @@ def test_a_progression_out_of_range_is_the_nearer_end_and_one_warning_a_job(
     assert reports.seen == [(7, percent)] * 3 + [(7, 100 - percent)]
     (warning,) = caplog.records
     assert (warning.levelname, warning.job_id) == ("WARNING", 7)  # type: ignore[attr-defined]
-    assert f"expected a number of percents from 0 to 100. It is published as {percent};" in warning.getMessage()
+    assert f"expected a number of percents from 0 to 100. It is published as {percent}, and" in warning.getMessage()
     assert len(warning.getMessage()) < 200
 
 
