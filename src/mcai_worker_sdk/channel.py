@@ -88,7 +88,7 @@ class McaiChannel:
             if not 0 <= number <= 100 and not self._warned_of_progression:  # noqa: PLR2004 - percents
                 self._warned_of_progression = True
                 _logger.warning(
-                    "The job progression is %r; %s. It is published as %d, and further ones likewise, without a warning.",
+                    "The job progression is %r; %s. It is published as %d, and further ones likewise, unsaid.",
                     number,
                     _PROGRESSION_RULE,
                     percent,

@@ -434,15 +434,25 @@ def test_an_alias_that_points_into_a_value_is_refused_by_its_name():
 # What is documented as beside the schema
 
 
-def test_null_is_absent_wherever_a_member_may_be_absent():
-    model = ParametersModel(declare(list[Union[Box, Keyed]]))
+class Sized(BaseModel):
+    size: int | None = 5
+    scale: float = 0.5
 
-    (box, keyed) = model.build({"f": [{"width": 1, "corner": None}, {"key": 1, "extra": None}]}).f
+
+def test_null_is_taken_wherever_a_member_may_be_absent():
+    model = ParametersModel(declare(list[Union[Box, Keyed, Sized]]))
+    sent = [{"width": 1, "corner": None}, {"key": 1, "extra": None}, {"size": None, "scale": None}]
+
+    (box, keyed, sized) = model.build({"f": sent}).f
 
     assert box == Box(width=1)
-    assert keyed == {"key": 1}
-    assert model.build({"f": [{"width": 1, "corner": {"x": 1, "y": None}}]}).f[0].corner == Point(1, 0.0)
-    assert not is_accepted(model, [{"width": None}])
+    assert keyed == {"key": 1}, "absent where the type has no None"
+    assert (sized.size, sized.scale) == (None, 0.5), "None where it has"
+    assert not is_accepted(ParametersModel(declare(Box)), {"width": None})
+
+
+def test_null_of_a_parameter_is_absent():
+    assert ParametersModel(declare(Optional[int], 5)).build({"f": None}).f == 5
 
 
 def test_null_is_a_value_where_the_schema_says_so():

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from mcai_worker_sdk.parameters.faults import Path
 from mcai_worker_sdk.parameters.generator import FLOAT, INTEGER_KEY, NUMBER_KEY, OPEN
-from mcai_worker_sdk.parameters.schema import Schema
+from mcai_worker_sdk.parameters.schema import NULLABLE, Schema
 
 __all__ = ["Rule", "read_rule"]
 
@@ -92,6 +92,7 @@ class Rule:
         self._reference = None if reference is None else reference.removeprefix(_REFERENCE_PREFIX)
         self._is_open = OPEN in schema
         self._is_float = FLOAT in schema
+        self._is_nullable = NULLABLE in schema
         self._type: str | None = schema.get("type")
         self._values = schema.get("enum", [schema["const"]] if "const" in schema else None)
         self._branches = self._parts(schema.get("anyOf") or schema.get("oneOf") or ())
@@ -116,7 +117,7 @@ class Rule:
     def plain(self, value: JsonValue) -> JsonValue:
         """
         The value as the schema means it, in new containers: a whole number is an integer however it is written
-        (``1.0``), and a member that may be absent is absent when it is null.
+        (``1.0``), and a member that may be absent and is no ``None`` is absent when it is null.
         """
         if self is _ANYTHING:
             return value
@@ -159,7 +160,7 @@ class Rule:
             value: As :meth:`plain` gives it.
             path: Where it lies in the order's values.
         """
-        if self._is_open:
+        if self._is_open or (value is None and self._is_nullable):
             return
         if self._reference is not None:
             yield from self._definitions[self._reference].misfits(value, path)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mcai_worker_sdk.parameters.generator import FLOAT, INTEGER_KEY, NUMBER_KEY, OPEN, generate
 
-__all__ = ["DIALECT", "Schema", "describe", "holds_secret", "make_schema", "published", "schemas_at"]
+__all__ = ["DIALECT", "NULLABLE", "Schema", "describe", "holds_secret", "make_schema", "published", "schemas_at"]
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -23,7 +23,10 @@ AUTOMATIC_PROPERTIES: Mapping[str, Schema] = {
 #: What the reference publishes for a value of any type.
 _ANY: tuple[Schema, ...] = tuple({"type": name} for name in ("null", "boolean", "number", "string", "array", "object"))
 
-_MARKS = frozenset({FLOAT, OPEN})
+#: Marks a property that may be absent and may be null: see ``_without_null``. Never published.
+NULLABLE: Final = "\0nullable"
+
+_MARKS = frozenset({FLOAT, NULLABLE, OPEN})
 _ANNOTATIONS = _MARKS | {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 _REFERENCE_PREFIX = "#/$defs/"
 
@@ -41,9 +44,9 @@ def make_schema(
         takes_any_id: An order may bring ids that the class does not name.
 
     Returns:
-        The schema, with sorted ``required`` and without references but to recursive types; what the author's code
-        decides, and what a float is made of, is still marked: see :func:`published`. And the ids among its properties
-        that the class does not declare itself.
+        The schema, with sorted ``required`` and without references but to recursive types; some of its parts are still
+        marked for ``conformance``, see :func:`published`. And the ids among its properties that the class does not
+        declare itself.
 
     Raises:
         pydantic.PydanticUserError: A type has no JSON Schema.
@@ -269,10 +272,12 @@ def _tidy_union(schema: Schema) -> Schema:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """A property that may be left out says nothing about null: in an order, null means absent."""
+    """A property that may be left out says nothing about null, as in the reference's schema."""
     key = "oneOf" if "oneOf" in schema else "anyOf"
     branches = [branch for branch in schema.get(key, ()) if branch != {"type": "null"}]
     others = {name: value for name, value in schema.items() if name != key}
+    if len(branches) < len(schema.get(key, ())):
+        others[NULLABLE] = True
     if others.get("default", ...) is None:
         del others["default"]
     if len(branches) == 1:
