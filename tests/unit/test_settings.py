@@ -442,18 +442,19 @@ def test_a_variable_of_kubernetes_beside_its_like_is_no_near_miss():
     assert not_read(AMQP_PORT="5672", AMQP_PORT_5672_TCP="tcp://10.0.0.1:5672") == {}
 
 
-def test_an_unset_queue_is_told_where_orders_come_from_a_queue():
-    (warning,) = Settings.load({}).warnings()
-
-    assert warning == (
-        "The environment variable AMQP_QUEUE is unset; expected the queue that holds the worker's orders. "
-        "They are taken from job_undefined."
+def test_an_unset_queue_is_told():
+    assert (
+        Settings.load({}).unset_queue()
+        == Settings.load({"AMQP_QUEUE": ""}).unset_queue()
+        == (
+            "The environment variable AMQP_QUEUE is unset; expected the queue that holds the worker's orders. "
+            "They are taken from job_undefined."
+        )
     )
-    assert Settings.load({"AMQP_QUEUE": "job_digest"}).warnings() == []
-    assert Settings.load({"SOURCE_ORDERS": "a.json"}).warnings() == []
+    assert Settings.load({"AMQP_QUEUE": "job_digest"}).unset_queue() is None
 
 
 def test_a_proxy_that_cannot_be_used_is_told():
-    (warning,) = Settings.load({"AMQP_QUEUE": "q", "ALL_PROXY": "socks5://me:secret@p"}).warnings()
+    (warning,) = Settings.load({"ALL_PROXY": "socks5://me:secret@p"}).warnings()
 
     assert warning.startswith("The environment variable ALL_PROXY is 'socks5://***@p'; expected http:// or https://")

@@ -15,6 +15,7 @@ import pytest
 
 import mcai_worker_sdk as mcai
 from mcai_worker_sdk import logs
+from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
 from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, UnknownJobError
@@ -255,6 +256,26 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def _logging_as_before():
     yield
     logs.reset_logging()
+
+
+@pytest.mark.parametrize(("queue", "warnings"), [("", 1), ("job_digest", 0)])
+def test_a_worker_behind_a_broker_tells_that_its_queue_is_not_named(
+    worker: mcai.Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    queue: str,
+    warnings: int,
+):
+    class NoHost:
+        def launch(self) -> None:
+            raise HostError("no process today.")
+
+    monkeypatch.setenv("AMQP_QUEUE", queue)
+    monkeypatch.setattr(start_module, "_make_host", lambda _setup: NoHost())
+    with pytest.raises(SystemExit):
+        worker.start()
+
+    assert capsys.readouterr().err.count("The environment variable AMQP_QUEUE is unset; expected the queue") == warnings
 
 
 def test_start_masks_the_passwords_of_the_settings_and_warns_of_the_description(

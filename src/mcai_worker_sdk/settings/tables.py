@@ -414,14 +414,19 @@ class Settings(Table):
         # The proxies' variables are other programs' as well, and so are those that are spelt alike.
         models = [model for model in tables() if model is not ProxySettings]
         spellings = [variables_of(field) for model in models for field in model.model_fields.values()]
-        warnings = near_misses(environ, {variable: same for same in spellings for variable in same})
-        warnings += self.proxies.faults()
-        if not self.source_orders and not environ.get("AMQP_QUEUE"):
-            warnings.append(
-                "The environment variable AMQP_QUEUE is unset; expected the queue that holds the worker's orders. "
-                f"They are taken from {self.amqp.queue}."
-            )
-        return warnings
+        return [
+            *near_misses(environ, {variable: same for same in spellings for variable in same}),
+            *self.proxies.faults(),
+        ]
+
+    def unset_queue(self) -> str | None:
+        """What a worker behind a broker should log when its queue is not named; ``None`` when it is."""
+        if self.environment_variable("AMQP_QUEUE") is not None:
+            return None
+        return (
+            "The environment variable AMQP_QUEUE is unset; expected the queue that holds the worker's orders. "
+            f"They are taken from {self.amqp.queue}."
+        )
 
     @property
     def proxies(self) -> Proxies:

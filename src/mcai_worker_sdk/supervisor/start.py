@@ -107,6 +107,8 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     if threading.current_thread() is not threading.main_thread():
         _logger.error("The worker cannot start: start() was called in a thread; expected the main thread, for signals.")
         return 1
+    if warning := setup.settings.unset_queue():
+        _logger.warning("%s", warning)
     host = _make_host(setup)
     try:
         host.launch()
