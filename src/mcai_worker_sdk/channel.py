@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn, ClassVar, SupportsFloat, SupportsIndex
+from typing import Any, ClassVar, NoReturn, SupportsFloat, SupportsIndex
 
 __all__ = ["JobStatus", "McaiChannel"]
 
