@@ -262,6 +262,23 @@ def test_a_setup_that_exits_is_told_like_any_failure(order: Order):
     assert done.lines("The worker cannot run: SystemExit: 0") == [(-1, "ERROR")]
 
 
+POOLS = """
+import multiprocessing
+for number in range(20):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        if number % 2:
+            pool.map(len, ["a"])
+"""
+
+
+def test_pools_of_a_job_are_ended_without_harm_to_the_run(order: Order):
+    done = run(order(1, POOLS), order(2))
+
+    assert done.exit_code == 0
+    assert done.ends() == [(1, "completed"), (2, "completed")]
+    assert "Interrupted" not in done.stderr
+
+
 # Ctrl-C
 
 
@@ -341,7 +358,6 @@ def test_describe_prints_the_description_and_runs_nothing(order: Order):
                 "\n- The environment variable AMQP_PORT",
             ],
         ),
-        ({"FILE_LOGGING": "/no/such/folder/log"}, ["FILE_LOGGING", "/no/such/folder/log", "No such file"]),
     ],
 )
 def test_what_keeps_a_worker_from_starting_is_told_in_a_line_without_a_traceback(

@@ -16,13 +16,14 @@ from mcai_worker_sdk.errors import JobError, ParameterError
 from mcai_worker_sdk.host import death
 from mcai_worker_sdk.host.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
 from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES, READ_OUTPUT, cut_message, describe_failure
+from mcai_worker_sdk.logs import secrets
 
 SECRET = "correct-horse-battery-staple"
 
 
 @pytest.fixture
 def secret(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(secrets, "_secrets", secrets._Secrets())
     logs.mask_secret(SECRET)
     return SECRET
 

@@ -19,6 +19,7 @@ from mcai_worker_sdk.errors import JobError
 from mcai_worker_sdk.host import runner as runner_module
 from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES
 from mcai_worker_sdk.host.runner import Runner
+from mcai_worker_sdk.logs import secrets
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobState
 from tests.unit.host_kit import CodeWorker, setup_of
@@ -108,7 +109,7 @@ def test_the_status_that_the_job_set_counts(status: mcai.JobStatus, state: JobSt
 
 
 def test_a_message_that_the_job_set_is_masked_and_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(secrets, "_secrets", secrets._Secrets())
     logs.mask_secret("open-sesame")
 
     def work(channel: mcai.McaiChannel, *_: Any) -> None:
@@ -262,7 +263,7 @@ def test_a_credential_that_is_not_there_fails_the_job():
 
 
 def test_a_credential_is_masked_in_whatever_the_job_says_of_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(secrets, "_secrets", secrets._Secrets())
 
     def work(_channel: Any, parameters: Parameters, _job_id: int) -> None:
         assert parameters.text == "open-sesame"
@@ -420,8 +421,9 @@ def test_no_progression_comes_after_the_end_though_a_thread_is_in_the_middle_of_
 @pytest.mark.parametrize("ends", ["return", "raise"])
 def test_parameters_result_and_traceback_of_a_finished_job_are_not_kept(ends: str, monkeypatch: pytest.MonkeyPatch):
     # Pytest keeps log records, and with them exceptions.
-    monkeypatch.setattr(logging.getLogger("mcai_worker_sdk"), "disabled", True)
-    monkeypatch.setattr(runner_module._logger, "disabled", True)
+    nobody = logging.getLogger("heard by nobody")
+    monkeypatch.setattr(nobody, "disabled", True)
+    monkeypatch.setattr(runner_module, "_logger", nobody)
     kept: list[weakref.ref[Any]] = []
 
     class Local:
@@ -448,7 +450,7 @@ def test_a_job_is_on_the_log_records_of_its_time_only():
     runner.run(7, ())
 
     assert seen == [7]
-    assert logs.current_job.get() == logs.NO_JOB
+    assert logs.current_job.get() == -1
 
 
 # Time

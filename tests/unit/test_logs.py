@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from mcai_worker_sdk.errors import SettingsError
 from mcai_worker_sdk.logs import (
     MOST_SECRETS,
     RelayHandler,
@@ -184,15 +183,6 @@ def test_the_same_lines_go_to_the_file(tmp_path, log):
 
     assert path.read_text(encoding="utf-8").splitlines()[0] == "before"
     assert path.read_text(encoding="utf-8").splitlines()[1].endswith(" - INFO - données \\udc80")
-
-
-def test_a_file_that_cannot_be_written_is_refused_and_the_old_logging_stays(tmp_path, log):
-    with pytest.raises(SettingsError) as refusal:
-        configure(io.StringIO(), file=tmp_path / "nowhere" / "worker.log")
-
-    assert str(refusal.value).startswith(f"The environment variable FILE_LOGGING is '{tmp_path}/nowhere/worker.log'; ")
-    USER.info("still here")
-    assert "still here" in log.getvalue()
 
 
 def test_lines_go_to_standard_error_as_it_is_when_they_are_written(monkeypatch):

@@ -17,6 +17,7 @@ import mcai_worker_sdk as mcai
 from mcai_worker_sdk import logs
 from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
+from mcai_worker_sdk.logs import secrets
 from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, UnknownJobError
 from mcai_worker_sdk.settings import Settings
@@ -234,7 +235,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mcai.Worker:
 
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "w"\nversion = "1.0"\n')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(logs, "_secrets", logs._Secrets())
+    monkeypatch.setattr(secrets, "_secrets", secrets._Secrets())
     return Plain(Parameters, mcai.WorkerDescription(None))
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from mcai_worker_sdk.errors import ExchangeError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
 from mcai_worker_sdk.protocol.responses import Response
 
 __all__ = ["LocalExchange", "read_source_order"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: The word before each logged response, by routing key: what a reader of the reference's local logs looks for.
 _LOG_NAMES = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from mcai_worker_sdk.errors import MediaError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
@@ -16,7 +16,7 @@ from mcai_worker_sdk.media.xml_roots import is_ttml
 
 __all__ = ["DataDecoder"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 #: What a cue, a packet or a document is taken to need in memory; exact enough to bound a queue.
 _ITEM_BYTES = 4096

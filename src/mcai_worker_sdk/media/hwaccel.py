@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import av
 import av.error
 from av.codec.hwaccel import HWAccel
 
+from mcai_worker_sdk.logs import get_logger
+
 __all__ = ["usable_hwaccel"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 #: A codec every such device decodes: with it the device is tried out.
 _COMMON_CODEC = "h264"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import av.error
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError, MediaError, MediaSourceError, MediaTimeoutError
-from mcai_worker_sdk.logs import mask_secret
+from mcai_worker_sdk.logs import get_logger, mask_secret
 from mcai_worker_sdk.media.documents import DocumentContainer
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
@@ -24,7 +23,7 @@ from mcai_worker_sdk.media.urls import is_srt_url, shown_url
 
 __all__ = ["LiveResultWriter", "LiveSource", "open_live_destination", "open_live_source"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 #: How long a live URL that FFmpeg opens may take to open, and then to deliver the next bytes, in seconds.
 LIVE_TIMEOUT_SECONDS = 10.0

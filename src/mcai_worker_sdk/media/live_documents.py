@@ -7,10 +7,10 @@ of one document are joined. Others send a row of bytes, cut wherever a message i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from time import monotonic
 
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.document_ends import BLANK, DocumentScanner, begins_document, is_filling, scanner_for
 from mcai_worker_sdk.media.documents import TIME_BASE, DocumentPacket
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
@@ -18,7 +18,7 @@ from mcai_worker_sdk.media.srt import SrtConnection
 
 __all__ = ["MAX_DOCUMENT_BYTES", "DocumentAssembler", "document_context", "received_documents"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = get_logger(__name__)
 
 #: What does not end within this many bytes is passed on as it is.
 MAX_DOCUMENT_BYTES = 1024 * 1024

@@ -18,7 +18,6 @@ twice the CPU time for AAC to 16 kHz mono).
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing import Any, Protocol
 import av.error
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
@@ -36,7 +36,7 @@ from mcai_worker_sdk.media.source import MediaSource
 
 __all__ = ["Pipeline", "StreamDecoder"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 #: Bytes of decoded frames that may wait for the filters: four pictures of 1080p.
 DECODED_LIMIT_BYTES = 12 * 2**20

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.ranges import TimeRange
 
 __all__ = ["ProgressionMeter", "ThroughputLog"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 #: How often a live job tells how many frames it has processed, in seconds.
 THROUGHPUT_PERIOD_SECONDS = 60.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +10,14 @@ import av.error
 from av.container import InputContainer
 
 from mcai_worker_sdk.errors import MediaSourceError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.ranges import TimeRange
 
 __all__ = ["seek_to_range"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 #: Formats whose index leads to a key frame, with exact time stamps behind it.
 _INDEXED_FORMATS = frozenset({"mov", "matroska"})

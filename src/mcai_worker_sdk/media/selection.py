@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from mcai_worker_sdk.errors import MediaFilterError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.decoder import FrameDecoder
 from mcai_worker_sdk.media.descriptors import AudioStreamDescriptor, DataStreamDescriptor, VideoStreamDescriptor
@@ -18,7 +18,7 @@ from mcai_worker_sdk.media.source import MediaSource
 
 __all__ = ["Selection", "select_streams"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 _Descriptor = AudioStreamDescriptor | VideoStreamDescriptor | DataStreamDescriptor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import JobError, ParameterError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.batches import Batches, read_batch_size
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data import Cue, DataPacket
@@ -29,7 +29,7 @@ from mcai_worker_sdk.media.urls import shown_url
 
 __all__ = ["MediaOptions", "MediaSession", "MediaWorker", "WorkerTurns"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 
 @dataclass(frozen=True, slots=True)

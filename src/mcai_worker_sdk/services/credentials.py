@@ -8,13 +8,13 @@ made here holds it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from pydantic import JsonValue, SecretStr
 
 from mcai_worker_sdk.errors import CredentialError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.reading import read_json
 from mcai_worker_sdk.services.http import RetryPolicy
@@ -23,7 +23,7 @@ from mcai_worker_sdk.settings import Settings
 
 __all__ = ["CredentialResolver"]
 
-logger = logging.getLogger("mcai_worker_sdk.services")
+logger = get_logger("mcai_worker_sdk.services")
 
 #: Where Vault is asked when no ``{STORE}_HOSTNAME`` says otherwise.
 DEFAULT_VAULT_HOSTNAME = "http://127.0.0.1:8200/v1"

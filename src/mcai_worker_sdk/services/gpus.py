@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from mcai_worker_sdk.errors import UnsupportedVersionError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.versions import check_versions
 
 __all__ = ["GpuReader"]
 
-logger = logging.getLogger("mcai_worker_sdk.services")
+logger = get_logger("mcai_worker_sdk.services")
 
 
 class GpuReader:

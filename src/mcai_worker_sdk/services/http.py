@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import ssl
@@ -21,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import JsonValue
 
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.reading import read_json
 from mcai_worker_sdk.settings import NO_PROXIES, Proxies, Proxy
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpError", "JsonClient", "RetryPolicy", "with_retries"]
 
-logger = logging.getLogger("mcai_worker_sdk.services")
+logger = get_logger("mcai_worker_sdk.services")
 
 T = TypeVar("T")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mcai_worker_sdk.errors import BackendError
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.services.backend import BackendClient, supports_black_list
 
 __all__ = ["BackendBlackList"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: How long the worker's start waits for the first answer, in seconds; the fetching goes on in the background.
 FIRST_FETCH_SECONDS = 2.0

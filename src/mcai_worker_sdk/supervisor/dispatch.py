@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from mcai_worker_sdk.host.base import Host
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
 from mcai_worker_sdk.protocol.responses import (
     BlackListReport,
@@ -26,7 +26,7 @@ from mcai_worker_sdk.protocol.responses import (
 
 __all__ = ["BlackListKeeper", "Dispatcher", "ResponseExchange", "SystemInformation", "missing_paths"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class ResponseExchange(Protocol):

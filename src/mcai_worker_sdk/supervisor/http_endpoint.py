@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,10 +18,11 @@ from typing import Any, NamedTuple
 import h11
 
 from mcai_worker_sdk.errors import MissingExtraError, SettingsError, UnsupportedVersionError
+from mcai_worker_sdk.logs import get_logger
 
 __all__ = ["HttpEndpoint"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: Time for one request, from when it may begin to the last byte of its answer, seconds.
 EXCHANGE_SECONDS = 10.0

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.base import Exchange
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
 from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Response, UnknownJobError, failed_result
 
 __all__ = ["Outbox"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: How long the loop waits for a broker that is slow, or behind a dead link that nobody noticed yet, in seconds.
 PATIENCE_SECONDS = 1.0

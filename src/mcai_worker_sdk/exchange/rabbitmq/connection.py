@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import socket
 import ssl
@@ -16,13 +15,14 @@ import pika.exceptions  # type: ignore[import-untyped]
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpClosed, AmqpConnection, causes_of
+from mcai_worker_sdk.logs import get_logger
 
 if TYPE_CHECKING:
     from mcai_worker_sdk.settings import AmqpSettings
 
 __all__ = ["connection_parameters", "explain", "first_delays", "later_delays", "open_connection", "tls_context"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 #: Longest wait for TCP, and for TCP, TLS and AMQP together, seconds.
 CONNECT_TIMEOUT_SECONDS = 10.0

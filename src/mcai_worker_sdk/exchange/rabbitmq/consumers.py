@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed, AmqpConnection, IncomingMessage
 from mcai_worker_sdk.exchange.rabbitmq.topology import QueueSet, declare_queue_set
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
 
 __all__ = ["ConsumerLane", "RabbitDelivery", "count_attempts", "count_soft_rejects", "settle"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 #: Orders in work at a time.
 PREFETCH = 1

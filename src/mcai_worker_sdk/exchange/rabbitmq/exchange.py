@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from mcai_worker_sdk.exchange.rabbitmq.topology import (
     make_topology,
     server_version,
 )
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
 from mcai_worker_sdk.protocol.responses import Progression, Response
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RabbitMQExchange"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 JOBS_CONSUMER_TAG = "amqp_worker"
 DIRECT_CONSUMER_TAG = "status_amqp_worker"

@@ -8,7 +8,6 @@ order. A progression waits here as one slot per job: a newer one replaces it as 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,11 +16,12 @@ import pika  # type: ignore[import-untyped]
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Progression, Response, UnknownJobError, dump
 
 __all__ = ["Publisher"]
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 #: Progressions sent and not yet confirmed; with more than this the newest value of a job replaces its unsent one.
 PROGRESSION_WINDOW = 128

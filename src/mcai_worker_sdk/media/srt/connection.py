@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import mmap
 import socket
 import struct
@@ -14,6 +13,7 @@ from time import monotonic
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.srt.libsrt import (
     ERROR_ASYNC_RECEIVE,
     ERROR_ASYNC_SEND,
@@ -50,7 +50,7 @@ _DRAIN_STEP_SECONDS = 0.005
 _REJECT_FORBIDDEN = 1403
 _LINGER_OFF = struct.pack("ii", 0, 0)
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def open_connection(url: SrtUrl, channel: McaiChannel) -> SrtConnection | None:
