@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from mcai_worker_sdk.services import system_info
 from mcai_worker_sdk.services.gpus import GpuReader
 from mcai_worker_sdk.services.system_info import SystemSampler
 from tests.support.nvml import nvml_module
@@ -168,6 +171,72 @@ def test_a_part_that_cannot_be_read_keeps_its_last_value_and_is_logged_once(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
         "The system information has no networks: PermissionError: [Errno 13] Permission denied."
     ]
+
+
+def test_a_disk_that_does_not_answer_keeps_its_last_value_and_holds_up_nothing_else(
+    sampler: SystemSampler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disks = [type("Partition", (), {"mountpoint": path, "fstype": "ext4", "device": "x"}) for path in ("/", "/tmp")]
+    answers, asked = threading.Event(), []
+    ask = psutil.disk_usage
+
+    def hang(path: str) -> Any:
+        asked.append(path)
+        if path == "/tmp":
+            answers.wait(30)
+        return ask(path)
+
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: disks)
+    monkeypatch.setattr(psutil, "disk_usage", hang)
+    monkeypatch.setattr(system_info, "PATIENCE_SECONDS", 0.1)
+    for _ in range(3):
+        sampler.sample()
+
+    assert [disk["mountpoint"] for disk in sampler.status_info("id")["disks"]] == ["/"]
+    # It is not asked again before it has answered.
+    assert (asked.count("/"), asked.count("/tmp")) == (3, 1)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "The system information has no disk /tmp: it does not answer."
+    ]
+
+    answers.set()
+    sampler._asking["disk /tmp"].join()
+    sampler.sample()
+
+    assert [disk["mountpoint"] for disk in sampler.status_info("id")["disks"]] == ["/", "/tmp"]
+
+
+def test_a_driver_that_does_not_answer_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(GpuReader):
+        def usage(self) -> list[dict[str, Any]]:
+            answers.wait(30)
+            return []
+
+    answers = threading.Event()
+    monkeypatch.setattr(system_info, "PATIENCE_SECONDS", 0.1)
+    sampler = SystemSampler(Hanging("a_module_that_is_not_installed"))
+    before = sampler.progression_info()
+    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
+    sampler.sample()
+
+    assert sampler.progression_info()["gpus"] == before["gpus"] == []
+    assert sampler.progression_info()["load_average"]["one_minute"] == 1000.0
+    answers.set()
+
+
+STUCK = """
+import threading, psutil
+psutil.disk_usage = lambda _path: threading.Event().wait()
+from mcai_worker_sdk.services import system_info
+system_info.PATIENCE_SECONDS = 0.1
+system_info.SystemSampler().start()
+"""
+
+
+def test_a_disk_that_does_not_answer_keeps_no_process_from_its_end() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], timeout=50, check=False)
+
+    assert done.returncode == 0
 
 
 def test_a_machine_that_hides_everything_still_gives_the_whole_form(

@@ -7,7 +7,7 @@ Source of names and units: the recordings, checked against a machine of known fi
 
 from __future__ import annotations
 
-import logging
+import functools
 import os
 import platform
 import re
@@ -19,11 +19,12 @@ from typing import Any, TypeAlias, TypeVar
 
 import psutil
 
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.services.gpus import GpuReader
 
 __all__ = ["SystemSampler"]
 
-logger = logging.getLogger("mcai_worker_sdk.services")
+logger = get_logger("mcai_worker_sdk.services")
 
 T = TypeVar("T")
 Figures: TypeAlias = list[dict[str, Any]]
@@ -32,6 +33,10 @@ _NOTHING: Figures = []
 
 #: One kB of the protocol, bytes.
 BYTES_PER_KB = 1000
+#: Between two samples, in seconds.
+SAMPLE_SECONDS = 5.0
+#: How long a sample waits for what may hang: the size of a disk, the driver of the GPUs.
+PATIENCE_SECONDS = 0.5
 
 #: File systems without a disk of their own, and those of the network, whose server may be gone: asking for their size
 #: would then hang the sampler for good.
@@ -57,9 +62,12 @@ class SystemSampler:
     """
     Keeps the machine's figures ready.
 
-    :meth:`sample` reads them and belongs in the background, on any thread; the other methods return the last sample
-    at once, on any thread. No sample ever fails: what cannot be read keeps its last value, and the reason is logged
-    once.
+    :meth:`sample` reads them, :meth:`start` does so every few seconds; the other methods return the last sample at
+    once. All may be called on any thread. No sample ever fails: what cannot be read keeps its last value, and the
+    reason is logged once.
+
+    A mount without its server, a failing disk or a driver may hold up whoever asks them, for good. So each is asked in
+    a thread of its own, and not again before it has answered. None of these threads keeps the process from its end.
     """
 
     def __init__(self, gpus: GpuReader | None = None) -> None:
@@ -71,6 +79,7 @@ class SystemSampler:
         """
         self._gpus = gpus if gpus is not None else GpuReader()
         self._sampling = threading.Lock()
+        self._asking: dict[str, threading.Thread] = {}
         self._failed: set[str] = set()
         self._last: dict[str, Any] = {}
         self._last_cpu_times: list[tuple[float, float]] = []
@@ -80,13 +89,27 @@ class SystemSampler:
         self._gpu_facts: Figures | None = None
         self._snapshot = self._take(gpu_usage=[])
 
+    def start(self) -> None:
+        """Sample every few seconds from now on, until the process ends."""
+        threading.Thread(target=self._sample_for_ever, name="mcai-sampler", daemon=True).start()
+
+    def _sample_for_ever(self) -> None:
+        never = threading.Event()
+        self.sample()
+        while not never.wait(SAMPLE_SECONDS):
+            self.sample()
+
     def sample(self) -> None:
         """Read everything anew: less than a millisecond of CPU and, the first time, the GPUs' driver's start."""
         with self._sampling:
-            gpu_usage = self._read("GPUs", self._gpus.usage, _NOTHING)
-            if self._gpu_facts is None:
-                self._gpu_facts = self._read("GPU description", self._gpus.description, _NOTHING)
+            gpu_usage = self._ask("GPUs", self._read_gpus, _NOTHING)
             self._snapshot = self._take(gpu_usage)
+
+    def _read_gpus(self) -> Figures:
+        usage = self._gpus.usage()
+        if self._gpu_facts is None:
+            self._gpu_facts = self._gpus.description()
+        return usage
 
     def progression_info(self) -> dict[str, Any]:
         """
@@ -121,7 +144,7 @@ class SystemSampler:
             },
             status={
                 "cores": self._core_facts,
-                "disks": self._read("disks", _read_disks, _NOTHING),
+                "disks": self._read("disks", self._read_disks, _NOTHING),
                 "gpus": self._gpu_facts or [],
                 "memory": memory,
                 "os_version": self._os_version,
@@ -139,6 +162,32 @@ class SystemSampler:
             return kept
         self._last[part] = figures
         return figures
+
+    def _ask(self, part: str, reader: Callable[[], T], nothing: T) -> T:
+        """Read a part in a thread of its own; its last value when it takes longer than a moment."""
+        asked = self._asking.get(part)
+        if asked is None or not asked.is_alive():
+            asked = threading.Thread(target=self._read, args=(part, reader, nothing), name="mcai-figure", daemon=True)
+            self._asking[part] = asked
+            asked.start()
+            asked.join(PATIENCE_SECONDS)
+            if asked.is_alive() and part not in self._failed:
+                self._failed.add(part)
+                logger.warning("The system information has no %s: it does not answer.", part)
+        last: T = self._last.get(part, nothing)
+        return last
+
+    def _read_disks(self) -> Figures:
+        mounted = {
+            partition.mountpoint: partition
+            for partition in psutil.disk_partitions(all=True)
+            if partition.fstype not in _UNLISTED_FILE_SYSTEMS and not partition.fstype.startswith("fuse.")
+        }
+        disks = [
+            self._ask(f"disk {mountpoint}", functools.partial(_read_disk, partition), None)
+            for mountpoint, partition in mounted.items()
+        ]
+        return [disk for disk in disks if disk is not None]
 
     def _read_core_usage(self) -> Figures:
         """Busy share of each core since the last sample, or since boot for the first one."""
@@ -194,25 +243,20 @@ def _read_networks() -> Figures:
     ]
 
 
-def _read_disks() -> Figures:
-    disks = []
-    for partition in psutil.disk_partitions(all=True):
-        kind = partition.fstype
-        if kind in _UNLISTED_FILE_SYSTEMS or kind.startswith("fuse.") or not Path(partition.mountpoint).is_dir():
-            continue  # container runtimes mount single files, such as /etc/hosts
-        try:
-            size = psutil.disk_usage(partition.mountpoint).total
-        except OSError:
-            continue
-        disks.append(
-            {
-                "disk_type": _disk_type(partition.device),
-                "format": kind,
-                "mountpoint": partition.mountpoint,
-                "size": size,
-            }
-        )
-    return disks
+def _read_disk(partition: Any) -> dict[str, Any] | None:
+    """One disk; ``None`` for a single file that a container runtime mounted, such as ``/etc/hosts``."""
+    try:
+        if not Path(partition.mountpoint).is_dir():
+            return None
+        size = psutil.disk_usage(partition.mountpoint).total
+    except OSError:
+        return None
+    return {
+        "disk_type": _disk_type(partition.device),
+        "format": partition.fstype,
+        "mountpoint": partition.mountpoint,
+        "size": size,
+    }
 
 
 def _disk_type(device: str) -> str:

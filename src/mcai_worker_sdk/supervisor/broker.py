@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from mcai_worker_sdk.exchange.base import Delivered, Exchange, ExchangeEvent, Ex
 from mcai_worker_sdk.host.base import Host
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
 from mcai_worker_sdk.protocol.responses import failed_result
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerSupervisor"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
-#: Between two samples of the system's figures, in seconds.
-SAMPLE_SECONDS = 5.0
 #: How long a job may still take after the shutdown's grace before its process is killed, in seconds.
 STOP_SECONDS = 3.0
 #: How long the last message may take to reach the broker, in seconds.
@@ -123,17 +121,16 @@ class BrokerSupervisor:
 
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # ``nohup`` has the worker outlive its terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._on_signal, number)
         self._host.attach(self._events.put_nowait)
-        tasks = [
-            asyncio.create_task(self._serve(), name="mcai-supervisor"),
-            asyncio.create_task(self._sample_for_ever(), name="mcai-sampler"),
-        ]
-        for task in tasks:
-            task.add_done_callback(self._on_task_done)
+        self._sampler.start()
+        serving = asyncio.create_task(self._serve(), name="mcai-supervisor")
+        serving.add_done_callback(self._on_task_done)
         await self._finished.wait()
-        await self._close(tasks)
+        await self._close(serving)
         return self._exit_code
 
     async def _serve(self) -> None:
@@ -200,11 +197,6 @@ class BrokerSupervisor:
     def _checked(self, job_id: int, check: asyncio.Future[list[str]]) -> None:
         if not check.cancelled():
             self._events.put_nowait(ev.RequirementsChecked(job_id, check.result()))
-
-    async def _sample_for_ever(self) -> None:
-        while True:
-            await asyncio.to_thread(self._sampler.sample)
-            await asyncio.sleep(SAMPLE_SECONDS)
 
     # Health and metrics
 
@@ -294,10 +286,9 @@ class BrokerSupervisor:
             _logger.critical("The supervisor failed: the worker ends.", exc_info=error)
         self._finish(1)
 
-    async def _close(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _close(self, serving: asyncio.Task[None]) -> None:
+        serving.cancel()
+        await asyncio.wait({serving})
         await asyncio.gather(self._host.close(), self._say_goodbye())
         if self._ending is not None:
             self._ending.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import logging
 import os
 import signal
 import threading
@@ -18,6 +17,7 @@ from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Settlement
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
@@ -29,7 +29,7 @@ from mcai_worker_sdk.supervisor.presentation import OrderPresentation, make_pres
 
 __all__ = ["LocalSupervisor", "run_local"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _LEFT = "the run was interrupted."
 
