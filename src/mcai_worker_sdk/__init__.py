@@ -10,6 +10,9 @@ import typing as _typing
 from importlib import import_module as _import_module
 from importlib import metadata as _metadata
 
+# First: it takes down how the process was started.
+import mcai_worker_sdk.launch as _launch  # noqa: F401
+
 try:
     from mcai_worker_sdk.channel import JobStatus, McaiChannel
     from mcai_worker_sdk.description import WorkerDescription

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import enum
-import logging
 import math
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn, SupportsFloat, SupportsIndex
 
+from mcai_worker_sdk.logs import get_logger
+
 __all__ = ["JobStatus", "McaiChannel"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 _PROGRESSION_RULE = "expected a number of percents from 0 to 100"
 

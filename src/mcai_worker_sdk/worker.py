@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import inspect
-import logging
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.description import WorkerDescription
 from mcai_worker_sdk.errors import MissingExtraError, WorkerDefinitionError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.parameters import ParametersModel
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class Worker:
@@ -66,7 +66,7 @@ class Worker:
             self._define(parameters, description)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The model is made again where the worker is unpickled: in a spawned job process.
+        # Of no use where the worker is unpickled: in a process of a pool that a job gave one of its methods.
         return {name: value for name, value in self.__dict__.items() if name != "_model"}
 
     # What users override
@@ -140,7 +140,8 @@ class Worker:
         Run the worker until it is told to end: the only method to call.
 
         Takes orders from RabbitMQ, or from the files named in ``SOURCE_ORDERS``; with ``DESCRIBE=1`` prints the
-        worker's description instead.
+        worker's description instead. Where the script is run again for a job process, it runs the jobs and does not
+        return; in processes that a job starts by ``multiprocessing`` it does nothing.
 
         Raises:
             SystemExit: With exit code 1 when the worker cannot start, when ``setup()`` fails, or when a source order

@@ -18,7 +18,7 @@ import psutil
 from tests.support.proxy import TcpProxy
 from tests.support.rabbitmq import RabbitMqNode, VirtualHost, eventually
 from tests.support.tap import Tap
-from tests.support.workers import QUEUE, WorkerProcess, code_order
+from tests.support.workers import FOLDER, QUEUE, WorkerProcess, code_order
 
 __all__ = ["TERMINAL", "CuttingProxy", "Scene", "gone", "http", "parameter", "text_of"]
 
@@ -63,6 +63,18 @@ class Scene:
         if port is not None:
             environment["AMQP_PORT"] = str(port)
         return WorkerProcess(self.host, environment=environment)
+
+    def worker_after(
+        self, prologue: str, *, is_guarded: bool = True, terminal: int | None = None, **environment: str
+    ) -> WorkerProcess:
+        """The usual worker, its script beginning with other lines."""
+        text = prologue + (FOLDER / "worker.py").read_text()
+        if not is_guarded:
+            before, _, start = text.partition('if __name__ == "__main__":\n')
+            text = before + start.strip() + "\n"
+        script = self.folder / "worker.py"
+        script.write_text(text)
+        return WorkerProcess(self.host, script=str(script), terminal=terminal, environment=environment)
 
     async def submit(self, job_id: int, code: str = "", *, parameters: tuple[Any, ...] = (), **order: Any) -> None:
         """Send an order whose code first leaves a mark: each run of ``process`` is one line."""

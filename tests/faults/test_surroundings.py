@@ -11,27 +11,20 @@ import pytest
 
 from tests.faults.kit import Scene, gone, text_of
 from tests.support.rabbitmq import eventually
-from tests.support.workers import FOLDER, WorkerProcess
+from tests.support.workers import WorkerProcess
 
-#: Not safe to fork, so the job process is spawned from the first on.
+#: Not safe to fork, so the job process is a program of its own from the first on.
 THREAD = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
 
 
-def worker_after(scene: Scene, prologue: str, **environment: str) -> WorkerProcess:
-    """The usual worker, its script beginning with other lines."""
-    script = scene.folder / "worker.py"
-    script.write_text(prologue + (FOLDER / "worker.py").read_text())
-    return WorkerProcess(scene.host, script=str(script), environment=environment)
-
-
 @pytest.mark.parametrize(
-    ("prologue", "isolation"), [("", "process"), (THREAD, "process"), ("", "thread")], ids=["fork", "spawn", "thread"]
+    ("prologue", "isolation"), [("", "process"), (THREAD, "process"), ("", "thread")], ids=["fork", "run", "thread"]
 )
 async def test_a_time_out_for_all_sockets_ends_neither_a_job_nor_the_wait_for_one(
     scene: Scene, prologue: str, isolation: str
 ):
     set_default = prologue + "import socket\nsocket.setdefaulttimeout(0.3)\n"
-    async with worker_after(scene, set_default, MCAI_ISOLATION=isolation) as worker:
+    async with scene.worker_after(set_default, MCAI_ISOLATION=isolation) as worker:
         await worker.created(scene.tap)
         await scene.submit_gated(1)
         # Longer than the time-out: nothing is sent to the job meanwhile.
@@ -50,7 +43,7 @@ async def test_a_time_out_for_all_sockets_ends_neither_a_job_nor_the_wait_for_on
 async def test_ignored_ends_of_children_hide_no_crash_and_hold_no_end_up(scene: Scene, set_by: str):
     ignore = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
     if set_by == "script":
-        worker = worker_after(scene, ignore)
+        worker = scene.worker_after(ignore)
     else:
         starter = scene.folder / "python"
         become_python = "import os, sys\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
@@ -154,3 +147,136 @@ async def test_without_a_second_process_a_job_that_cannot_be_ended_holds_no_end_
         assert "nothing can end it there" in worker.log
         left = await eventually(scene.orders_left, lambda orders: orders)
         assert [order["job_id"] for order in left] == [1]
+
+
+POOLS = """
+import multiprocessing
+for number in range(20):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        if number % 2:
+            pool.map(len, ["a"])
+"""
+
+
+async def test_without_a_second_process_pools_of_a_job_end_and_the_worker_goes_on(scene: Scene):
+    async with scene.worker(MCAI_ISOLATION="thread") as worker:
+        await worker.created(scene.tap)
+        await scene.submit(1, POOLS)
+        await scene.ended(1)
+        await scene.works()
+
+        assert scene.ends(1) == ["job_completed"]
+        # A signal to a pool's process is none to the worker.
+        assert "SIGTERM" not in worker.log
+        await scene.leaves_nothing(worker)
+
+
+#: What a disk, a mount without its server, or a driver does to whoever asks it.
+HANG = """
+import threading, psutil
+def hang(*_arguments):
+    threading.Event().wait()
+psutil.disk_usage = hang
+"""
+
+
+async def test_a_disk_that_does_not_answer_holds_up_neither_an_answer_nor_the_end(scene: Scene):
+    async with scene.worker_after(HANG) as worker:
+        await worker.created(scene.tap)
+        await scene.works()
+        figures = (await scene.status())["worker"]["system_info"]
+
+        assert figures["disks"] == []
+        assert figures["memory"]["total_memory"] > 0
+        assert "does not answer" in worker.log
+        await scene.leaves_nothing(worker)
+
+
+@pytest.mark.parametrize("file", ["/dev/full", "/none/log", "{folder}"], ids=["full disk", "no folder", "a folder"])
+async def test_a_log_file_that_cannot_be_written_is_told_and_costs_nothing_else(scene: Scene, file: str):
+    async with scene.worker(FILE_LOGGING=file.format(folder=scene.folder)) as worker:
+        await worker.created(scene.tap)
+        await scene.works()
+
+        assert worker.log.count("and that file cannot be written") == 1
+        await scene.leaves_nothing(worker)
+
+
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "2> >(exec true)", "2>&-"], ids=["full", "unread", "closed"])
+async def test_a_standard_error_that_cannot_be_written_ends_no_worker(scene: Scene, redirected: str):
+    python = scene.folder / "python"
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} "$@" {redirected}\n')
+    python.chmod(0o755)
+    async with WorkerProcess(scene.host, python=str(python)) as worker:
+        await worker.created(scene.tap)
+        await scene.submit(1, "raise ValueError('the file is broken')")
+        await scene.submit(2, "os._exit(3)")
+        await scene.ended(2)
+        await scene.works()
+
+        assert (scene.ends(1), scene.ends(2)) == (["job_error"], ["job_error"])
+        await scene.leaves_nothing(worker)
+
+
+CONFIGURE = """
+import logging, logging.config, sys
+logging.getLogger("of.a.library").warning("before")
+logging.config.dictConfig({{
+    "version": 1,
+    "formatters": {{"mine": {{"format": "MINE %(job_id)s %(name)s %(message)s"}}}},
+    "handlers": {{"mine": {{"class": "logging.StreamHandler", "formatter": "mine"}}}},
+    {root}: {{"handlers": ["mine"], "level": "INFO"}},
+}})
+"""
+#: Of the whole process, or of a logger alone: what is not named is disabled.
+ROOTS = {"root": "'root'", "one logger": "'loggers': {'of.the.user': {'level': 'INFO'}}, 'no key of logging'"}
+
+
+@pytest.mark.parametrize("root", ROOTS.values(), ids=ROOTS)
+@pytest.mark.parametrize("where", ["script", "setup", "job"])
+async def test_a_configuration_of_logging_silences_no_failure(scene: Scene, where: str, root: str):
+    configure = CONFIGURE.format(root=root)
+    prologue = configure if where == "script" else ""
+    setup_code = configure if where == "setup" else ""
+    async with scene.worker_after(prologue, TEST_SETUP_CODE=setup_code) as worker:
+        await worker.created(scene.tap)
+        await scene.submit(1, f"{configure if where == 'job' else ''}raise ValueError('the file is broken')")
+        await scene.submit(2, "logging.getLogger('of.the.user').warning('a line of the job')")
+        await scene.ended(2)
+
+        line = next(line for line in worker.log.splitlines() if "The job failed." in line)
+        assert "MINE 1 " in line or " - 1 - ERROR - " in line
+        assert "ValueError: the file is broken" in worker.log
+        line = next(line for line in worker.log.splitlines() if "a line of the job" in line)
+        assert "MINE 2 " in line or " - 2 - WARN - " in line
+        await scene.leaves_nothing(worker)
+
+
+async def test_a_job_leaves_a_line_when_it_begins_and_one_when_it_ends(scene: Scene):
+    async with scene.worker() as worker:
+        await worker.created(scene.tap)
+        await scene.submit(1, "time.sleep(0.1)")
+        await scene.submit(2, "raise ValueError('the file is broken')")
+        await scene.submit_gated(3, "\nch.is_stopped()")
+        await scene.tap.direct({"type": "stop_process", "job_id": 3})
+        # Messages are answered in order: the job has been told by now.
+        await scene.status()
+        scene.open_gate()
+        await scene.submit(4, "os._exit(3)")
+        await scene.ended(4)
+
+        lines = [
+            line.split(" - ")[3:]
+            for line in worker.log.splitlines()
+            if " - The job begins" in line or " - The job ends" in line
+        ]
+        assert [
+            (job_id, level, " ".join(text).split(" s (")[0].rstrip("0123456789.")) for job_id, level, *text in lines
+        ] == [
+            (str(job_id), "INFO", text)
+            for job_id, end in ((1, "completed"), (2, "error"), (3, "stopped"), (4, "error"))
+            for text in ("The job begins", f"The job ends: {end}, after ")
+        ]
+        assert "s of processor time). ValueError: the file is broken" in worker.log
+        assert "s of processor time). The job process ended with exit code 3 in the middle" in worker.log
+        await scene.leaves_nothing(worker)

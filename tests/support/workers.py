@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+import termios
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,9 +43,15 @@ class WorkerProcess:
     """
     One worker, in a process group of its own. Use it as an async context manager; it is killed at the end.
 
+    Its standard streams are a terminal's where one is given, and it is the leader of that terminal's session.
+
     Args:
         host: Its virtual host.
         script: A file under ``tests/support/worker``.
+        arguments: The whole command line behind the interpreter, instead of a script.
+        folder: Where it is started.
+        text: What it reads from its standard input; nothing by default.
+        terminal: The descriptor of a terminal that its standard streams are, instead of files.
         python: The interpreter; the reference's own, for the contract suite.
         environment: More variables, or others.
     """
@@ -53,10 +61,17 @@ class WorkerProcess:
         host: VirtualHost,
         *,
         script: str = "worker.py",
+        arguments: Sequence[str] | None = None,
+        folder: Path = FOLDER,
+        text: str | None = None,
+        terminal: int | None = None,
         python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._script = script
+        self._arguments = [script] if arguments is None else arguments
+        self._folder = folder
+        self._text = text
+        self._terminal = terminal
         self._python = python
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AMQP_", "MCAI_"))},
@@ -93,17 +108,23 @@ class WorkerProcess:
         return job_process_of(psutil.Process(self.pid))
 
     async def __aenter__(self) -> Self:
+        piped, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         with Path(self._log.name).open("wb") as log:  # noqa: ASYNC230 - a local file, opened in microseconds
             self._process = await asyncio.create_subprocess_exec(
                 self._python,
-                self._script,
-                cwd=FOLDER,
+                *self._arguments,
+                cwd=self._folder,
                 env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdin=self._terminal or (nothing if self._text is None else piped),
+                stdout=self._terminal or log,
+                stderr=self._terminal or log,
                 start_new_session=True,
+                preexec_fn=None if self._terminal is None else _take_terminal,
             )
+        if self._text is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.write(self._text.encode())
+            self._process.stdin.close()
         return self
 
     async def __aexit__(
@@ -142,3 +163,8 @@ class WorkerProcess:
         assert self._process is not None
         async with asyncio.timeout(timeout_seconds):
             return await self._process.wait()
+
+
+def _take_terminal() -> None:
+    """In the new process, the leader of its session: have its standard input be the session's terminal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import mcai_worker_sdk as mcai
 from mcai_worker_sdk.host.base import Host, WorkerSetup
+from mcai_worker_sdk.host.job_process import ProcessPlan, run_job_process
+from mcai_worker_sdk.host.program import WorkerProgram
+from mcai_worker_sdk.launch import LAUNCH
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult
 from mcai_worker_sdk.settings import Settings
 
-__all__ = ["CodeParameters", "CodeWorker", "HostDriver", "code", "drive", "setup_of"]
+__all__ = ["CodeParameters", "CodeWorker", "HostDriver", "be_job_process", "code", "drive", "program_of", "setup_of"]
+
+ROOT = Path(__file__).parents[2]
 
 
 class CodeParameters(mcai.WorkerParameters):
@@ -65,6 +73,21 @@ def setup_of(
 def code(statements: str) -> tuple[OrderParameter, ...]:
     """Parameters of an order for :class:`CodeWorker`."""
     return (OrderParameter(id="code", type="string", value=statements),)
+
+
+def program_of(setup_code: str = "", before: str = "") -> WorkerProgram:
+    """What ``start()`` would take down of a script that makes a :class:`CodeWorker` after it did ``before``."""
+    script = f"{before}\nfrom tests.unit.host_kit import be_job_process\nbe_job_process({setup_code!r})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return WorkerProgram((sys.executable, "-c", script), str(ROOT), environment, start_number=1)
+
+
+def be_job_process(setup_code: str) -> None:
+    """What ``start()`` does where the supervisor has the script run again."""
+    given = LAUNCH.given_link
+    assert given is not None
+    plan = ProcessPlan(setup_of(CodeWorker(setup_code)), 20, given.supervisor_pid)
+    run_job_process(plan, socket.socket(fileno=given.descriptor), is_fork=False)
 
 
 class HostDriver:

@@ -18,7 +18,8 @@ FLOORS = {
     "errors": 0,
     "protocol": 0,
     "settings": 0,
-    "logs": 1,
+    "launch": 0,
+    "logs": 0,
     "versions": 1,
     "parameters": 1,
     "description": 1,
@@ -58,6 +59,12 @@ LATE_IMPORTS = {
 #: Imports upward that only name a type: (file, imported room), each with its reason.
 TYPE_IMPORTS = {
     ("supervisor/start.py", "worker"): "it is handed the worker it starts",
+}
+
+#: Rooms that may touch the environment, each with its reason.
+ENVIRONMENT_READERS = {
+    "settings": "every variable is read there",
+    "launch": "the environment is handed on, whole, to the worker's command line when that is run again",
 }
 
 MAX_FILE_LINES = 500
@@ -122,7 +129,7 @@ def av_outside_media(module: Module) -> Iterator[str]:
 
 
 def environment_outside_settings(module: Module) -> Iterator[str]:
-    if module.room == "settings":
+    if module.room in ENVIRONMENT_READERS:
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb", "putenv"}:

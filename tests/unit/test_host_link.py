@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host import frames, link
 from mcai_worker_sdk.host.job_link import JobLink
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.protocol.orders import OrderParameter
@@ -41,6 +42,7 @@ COMMANDS: list[link.Command] = [
     link.Exit(),
 ]
 REPORTS: list[link.Report] = [
+    link.Arrived(),
     link.Ready(),
     link.SetupFailed("no model"),
     link.Began(1),
@@ -55,24 +57,34 @@ REPORTS: list[link.Report] = [
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    supervisor_end, job_end = socket.socketpair()
+    supervisor_end, job_end = link.socket_pair()
     yield supervisor_end, job_end
     supervisor_end.close()
     job_end.close()
 
 
+def packed(message: link.Command | link.Report, writer: frames.FrameWriter | None = None) -> bytes:
+    """All packets of a message."""
+    return b"".join((writer or frames.FrameWriter()).packets(link.encode(message)))
+
+
 def reports_in(data: bytes) -> list[link.Report]:
-    return [link.decode_report(body) for body in link.FrameBuffer().feed(data)]
+    return [link.decode_report(frame) for frame in frames.FrameReader().feed(data)]
 
 
 def read_until(sock: socket.socket, last: link.Report) -> list[link.Report]:
     """Everything up to and with ``last``."""
-    buffer, reports = link.FrameBuffer(), []
+    reader, reports = frames.FrameReader(), []
     while last not in reports:
         data = sock.recv(1 << 16)
         assert data, f"The link ended after {reports}"
-        reports += map(link.decode_report, buffer.feed(data))
+        reports += map(link.decode_report, reader.feed(data))
     return reports
+
+
+def give_up(error: HostError) -> None:
+    """What no supervised link of these tests should call, but for those that say so."""
+    raise error
 
 
 def fill(job_link: JobLink, job_id: int) -> int:
@@ -89,14 +101,14 @@ def fill(job_link: JobLink, job_id: int) -> int:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: type(command).__name__)
 def test_a_command_arrives_as_it_was_sent(command: link.Command):
-    (body,) = link.FrameBuffer().feed(link.encode(command))
+    (frame,) = frames.FrameReader().feed(packed(command))
 
-    assert link.decode_command(body) == command
+    assert link.decode_command(frame) == command
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: type(report).__name__)
 def test_a_report_arrives_as_it_was_sent(report: link.Report):
-    assert reports_in(link.encode(report)) == [report]
+    assert reports_in(packed(report)) == [report]
 
 
 def test_an_orders_parameters_arrive_as_they_were():
@@ -114,20 +126,82 @@ def test_an_orders_parameters_arrive_as_they_were():
 
 @given(cuts=st.lists(st.integers(0, 300), max_size=20))
 def test_frames_are_whole_however_the_stream_is_cut(cuts: list[int]):
-    stream = b"".join(link.encode(report) for report in REPORTS)
+    stream = b"".join(packed(report) for report in REPORTS)
     positions = sorted({0, len(stream), *(cut % len(stream) for cut in cuts)})
-    buffer = link.FrameBuffer()
-    bodies = [body for begin, end in itertools.pairwise(positions) for body in buffer.feed(stream[begin:end])]
+    reader = frames.FrameReader()
+    whole = [frame for begin, end in itertools.pairwise(positions) for frame in reader.feed(stream[begin:end])]
 
-    assert [link.decode_report(body) for body in bodies] == REPORTS
+    assert [link.decode_report(frame) for frame in whole] == REPORTS
 
 
 def test_a_frame_that_comes_byte_by_byte_is_given_once_it_is_whole():
-    buffer = link.FrameBuffer()
-    *but_last, last = link.encode(link.Stop(3))
+    reader = frames.FrameReader()
+    *but_last, last = packed(link.Stop(3))
 
-    assert [buffer.feed(bytes([byte])) for byte in but_last] == [[]] * len(but_last)
-    assert [link.decode_command(body) for body in buffer.feed(bytes([last]))] == [link.Stop(3)]
+    assert [reader.feed(bytes([byte])) for byte in but_last] == [[]] * len(but_last)
+    assert [link.decode_command(frame) for frame in reader.feed(bytes([last]))] == [link.Stop(3)]
+
+
+def test_packets_of_several_writers_may_come_in_any_order_between_each_other():
+    reports = [link.Log({"message": str(number) * 100_000}) for number in range(3)]
+    ours, theirs = frames.FrameWriter(), frames.FrameWriter()
+    # Two frames of one writer at once too: a signal handler may log while its thread does.
+    packets = [
+        list(writer.packets(link.encode(report))) for writer, report in zip((ours, ours, theirs), reports, strict=True)
+    ]
+    reader = frames.FrameReader()
+    whole = [frame for turn in zip(*packets, strict=True) for packet in turn for frame in reader.feed(packet)]
+
+    assert [link.decode_report(frame) for frame in whole] == reports
+
+
+def test_a_frame_that_never_ends_is_in_nobodys_way():
+    first, *_rest = frames.FrameWriter().packets(link.encode(link.Log({"message": "x" * 100_000})))
+    reader = frames.FrameReader()
+
+    assert reader.feed(first) == []
+    assert [link.decode_report(frame) for frame in reader.feed(packed(link.Ready()))] == [link.Ready()]
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello\n", b"\xf5", b"\0" * 100, packed(link.Ready()) + b"\n", packed(link.Ready())[1:]], ids=repr
+)
+def test_what_no_link_wrote_is_refused(data: bytes):
+    reader = frames.FrameReader()
+
+    with pytest.raises(
+        HostError, match=r"The job link brought b.*; expected what the SDK itself writes to it\. Look for"
+    ):
+        reader.feed(data + b"and more, so that a head is there")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b"", b"{", b"5", b'["Ready"]', b'["Nothing",{}]', b'["Progressed",{}]', b'["Ended",{"result":5}]', b"\xff"],
+)
+def test_a_frame_that_is_no_report_is_refused(frame: bytes):
+    with pytest.raises(HostError, match="expected what the SDK itself writes to it"):
+        link.decode_report(frame)
+
+
+def test_unfinished_frames_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(frames, "LIMIT_BYTES", 100_000)
+    reader = frames.FrameReader()
+    begun = [next(iter(frames.FrameWriter().packets(b"x" * 40_000))) for _ in range(4)]
+    for packet in begun[:3]:
+        reader.feed(packet)
+
+    with pytest.raises(HostError, match="brought 131072 bytes of unfinished messages; expected at most 100000"):
+        reader.feed(begun[3])
+
+
+def test_a_report_that_is_too_long_is_refused_where_it_is_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(frames, "LIMIT_BYTES", 1000)
+
+    with pytest.raises(
+        HostError, match=r"The message Log of the job process has 2\d{3} bytes; expected at most 1000\."
+    ):
+        link.encode(link.Log({"message": "x" * 2000}))
 
 
 def test_a_frame_of_20_mb_passes_in_both_directions():
@@ -143,7 +217,7 @@ def test_a_frame_of_20_mb_passes_in_both_directions():
             reports.append(report)
             done.set()
 
-        supervised = SupervisedLink(supervisor_end, take)
+        supervised = SupervisedLink(supervisor_end, take, give_up)
         supervised.send(link.Run(1, [{"id": "text", "type": "string", "value": text}]))
         await asyncio.wait_for(done.wait(), 30)
         supervised.close()
@@ -213,52 +287,47 @@ def test_a_progression_waits_for_no_thread_that_waits_for_the_supervisor(ends: t
     assert reports == [log, link.Progressed(1, 20), link.Initialised(1)]
 
 
-def test_a_progression_that_the_socket_took_in_part_is_finished_by_what_follows():
-    sent: list[bytes] = []
+def test_a_progression_that_the_socket_took_in_part_is_finished_at_once():
+    class Stingy(socket.socket):
+        """Takes ten bytes of a packet without waiting."""
 
-    class Stingy:
-        """Takes ten bytes, then nothing without waiting."""
+        def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+            return super().send(data[:10], flags)
 
-        def settimeout(self, seconds: float | None) -> None: ...
+    # A kind of socket that may do so.
+    supervisor_end, job_end = socket.socketpair(type=socket.SOCK_STREAM)
+    with supervisor_end, Stingy(fileno=job_end.detach()) as stingy:
+        job_link = JobLink(stingy)
+        job_link.send_progression(1, 1)
+        job_link.send_progression(1, 2)
 
-        def send(self, data: bytes, _flags: int) -> int:
-            if sent:
-                raise BlockingIOError
-            sent.append(data[:10])
-            return 10
-
-        def sendall(self, data: bytes) -> None:
-            sent.append(data)
-
-    job_link = JobLink(Stingy())  # type: ignore[arg-type]
-    job_link.send_progression(1, 1)
-    job_link.send_progression(1, 2)
-    job_link.send_progression(1, 3)
-    job_link.send(link.Initialised(1))
-
-    assert reports_in(b"".join(sent)) == [link.Progressed(1, 1), link.Progressed(1, 3), link.Initialised(1)]
+        assert read_until(supervisor_end, link.Progressed(1, 2)) == [link.Progressed(1, 1), link.Progressed(1, 2)]
 
 
-def test_a_signal_handler_that_reports_while_its_thread_sends_does_not_hang():
+def test_a_signal_handler_that_reports_while_its_thread_sends_neither_hangs_nor_tears_a_frame(
+    ends: tuple[socket.socket, socket.socket],
+):
+    supervisor_end, job_end = ends
     job_link: JobLink
-    sent: list[bytes] = []
+    from_handler = [link.Log({"message": f"{number} " * 50_000}) for number in range(2)]
+    waiting = list(from_handler)
 
-    class Interrupted:
-        def settimeout(self, seconds: float | None) -> None: ...
+    class Interrupted(socket.socket):
+        def sendall(self, data: bytes, flags: int = 0) -> None:  # type: ignore[override]
+            super().sendall(data, flags)
+            if waiting:
+                job_link.send(waiting.pop())
 
-        def send(self, data: bytes, _flags: int) -> int:
-            sent.append(data)
-            if len(sent) == 1:
-                job_link.send(link.Log({"message": "from the handler"}))
-            return len(data)
+    interrupted = Interrupted(fileno=os.dup(job_end.fileno()))
+    job_link = JobLink(interrupted)
+    own = link.Log({"message": "x" * 100_000})
+    with interrupted:
+        sender = threading.Thread(target=lambda: job_link.send(own) and job_link.send(link.Ready()))
+        sender.start()
+        reports = read_until(supervisor_end, link.Ready())
+        sender.join()
 
-        def sendall(self, data: bytes) -> None:
-            sent.append(data)
-
-    job_link = JobLink(Interrupted())  # type: ignore[arg-type]
-    job_link.send_progression(1, 1)
-
-    assert reports_in(b"".join(sent)) == [link.Progressed(1, 1), link.Log({"message": "from the handler"})]
+    assert sorted(map(repr, reports)) == sorted(map(repr, [own, *from_handler, link.Ready()]))
 
 
 def test_reports_of_several_threads_stay_whole(ends: tuple[socket.socket, socket.socket]):
@@ -298,7 +367,6 @@ import os, socket, sys, threading
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.job_link import JobLink
 job_link = JobLink(socket.socket(fileno=int(sys.argv[1])))
-job_link.share_with_forks()
 
 def work(origin):
     for number in range(20):
@@ -336,16 +404,68 @@ def test_large_reports_of_forked_copies_stay_whole(ends: tuple[socket.socket, so
     assert forking.returncode == 0
 
 
+#: Children are killed wherever they are in their frames, again and again, while their parent logs too.
+KILLING = """
+import os, signal, socket, sys, time
+from mcai_worker_sdk.host import link
+from mcai_worker_sdk.host.job_link import JobLink
+job_link = JobLink(socket.socket(fileno=int(sys.argv[1])))
+for number in range(30):
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            job_link.send(link.Log({"message": "child " * 50_000}))
+    job_link.send(link.Log({"message": f"parent-{number} " * 20_000}))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+job_link.send(link.Ready())
+"""
+
+
+def test_children_that_are_killed_in_the_middle_of_a_frame_harm_nobody(ends: tuple[socket.socket, socket.socket]):
+    supervisor_end, job_end = ends
+    fd = job_end.fileno()
+    with subprocess.Popen([sys.executable, "-c", KILLING, str(fd)], pass_fds=[fd]) as killing:
+        reports = read_until(supervisor_end, link.Ready())
+
+    words = [report.record["message"].split() for report in reports if isinstance(report, link.Log)]
+    assert {len(set(line)) for line in words} == {1}
+    assert [line[0] for line in words if line[0] != "child"] == [f"parent-{number}" for number in range(30)]
+    assert killing.returncode == 0
+
+
+def test_a_descriptor_that_user_code_closed_and_that_is_somebody_elses_now_is_neither_written_nor_read(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+):
+    _, job_end = ends
+    job_link = JobLink(socket.socket(fileno=os.dup(job_end.fileno())))
+    number = job_link._socket.fileno()
+    theirs, others = link.socket_pair()
+    with theirs, others:
+        others.sendall(packed(link.Exit()))
+        # What ``os.closerange()`` and a socket opened after it come to.
+        os.dup2(theirs.fileno(), number)
+        others.setblocking(False)
+
+        assert job_link.send(link.Ready()) is False
+        job_link.send_progression(1, 50)
+        assert list(job_link.commands()) == []
+        with pytest.raises(BlockingIOError):
+            others.recv(1)
+    job_link.close()
+
+
 def test_commands_end_with_the_link(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    supervisor_end.sendall(b"".join(link.encode(command) for command in COMMANDS))
+    for command in COMMANDS:
+        supervisor_end.sendall(packed(command))
     supervisor_end.close()
 
     assert list(JobLink(job_end).commands()) == COMMANDS
 
 
 def test_no_socket_left_is_a_host_error(monkeypatch: pytest.MonkeyPatch):
-    def refuse() -> None:
+    def refuse(**_kind: object) -> None:
         raise OSError(24, os.strerror(24))
 
     monkeypatch.setattr(socket, "socketpair", refuse)
@@ -359,7 +479,7 @@ def test_no_socket_left_is_a_host_error(monkeypatch: pytest.MonkeyPatch):
 
 async def test_commands_that_the_socket_does_not_take_follow_in_order(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    supervised = SupervisedLink(supervisor_end, lambda _report: None)
+    supervised = SupervisedLink(supervisor_end, lambda _report: None, give_up)
     big = link.Run(1, [{"id": "x", "type": "string", "value": "x" * 3_000_000}])
     sent = [big, link.Stop(1), big, link.Exit()]
     for command in sent:
@@ -393,7 +513,7 @@ async def test_a_report_handler_that_fails_does_not_hear_the_same_report_again(
         heard_again.set()
 
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: failed.set())
-    supervised = SupervisedLink(supervisor_end, take)
+    supervised = SupervisedLink(supervisor_end, take, give_up)
     job_link = JobLink(job_end)
     job_link.send(link.Ready())
     await asyncio.wait_for(failed.wait(), 30)
@@ -406,7 +526,7 @@ async def test_a_report_handler_that_fails_does_not_hear_the_same_report_again(
 
 async def test_after_its_end_a_link_takes_commands_and_drops_them(ends: tuple[socket.socket, socket.socket]):
     supervisor_end, job_end = ends
-    supervised = SupervisedLink(supervisor_end, lambda _report: None)
+    supervised = SupervisedLink(supervisor_end, lambda _report: None, give_up)
     job_end.close()
     supervised.send(link.Stop(1))
     supervised.drain()
@@ -416,3 +536,47 @@ async def test_after_its_end_a_link_takes_commands_and_drops_them(ends: tuple[so
     supervised.send(link.Stop(1))
 
     assert supervisor_end.fileno() == -1
+
+
+async def test_what_cannot_be_read_is_told_once_and_nothing_is_read_after_it(
+    ends: tuple[socket.socket, socket.socket],
+):
+    supervisor_end, job_end = ends
+    heard: list[link.Report] = []
+    told: asyncio.Queue[HostError] = asyncio.Queue()
+    supervised = SupervisedLink(supervisor_end, heard.append, told.put_nowait)
+    for data in (packed(link.Ready()), b"a line that somebody printed\n", packed(link.Initialised(1)), b"another\n"):
+        job_end.sendall(data)
+    error = await asyncio.wait_for(told.get(), 30)
+    supervised.drain()
+    supervised.close()
+
+    assert "b'a line that somebody printed\\n'" in str(error)
+    assert heard == [link.Ready()]
+    assert told.empty()
+
+
+async def test_a_flood_of_reports_leaves_the_loop_its_turns(ends: tuple[socket.socket, socket.socket]):
+    supervisor_end, job_end = ends
+    job_link = JobLink(job_end)
+    stop = threading.Event()
+    turns = asyncio.Event()
+    supervised = SupervisedLink(supervisor_end, lambda _report: None, give_up)
+
+    def flood() -> None:
+        while not stop.is_set():
+            job_link.send(link.Log({"message": "x"}))
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    try:
+        for _ in range(20):
+            asyncio.get_running_loop().call_soon(turns.set)
+            await asyncio.wait_for(turns.wait(), 30)
+            turns.clear()
+    finally:
+        stop.set()
+        # The flood may wait for room.
+        supervised.drain()
+        await asyncio.to_thread(flooding.join)
+        supervised.close()

@@ -113,6 +113,31 @@ def test_a_thread_that_should_be_killed_is_told_to_stop_and_reported_as_what_it_
     assert "MCAI_ISOLATION=thread cannot: it is told to stop." in caplog.text
 
 
+WRITE_INTO_EVERY_LINK = """
+import socket
+for name in os.listdir('/proc/self/fd'):
+    try:
+        with socket.socket(fileno=os.dup(int(name))) as sock:
+            if sock.type is socket.SOCK_SEQPACKET:
+                sock.send(b'a line that somebody printed')
+    except OSError:
+        pass
+threading.Event().wait()
+"""
+
+
+def test_a_thread_whose_link_cannot_be_read_fails_its_job_and_the_host():
+    async def scene(driver: HostDriver) -> None:
+        driver.host.run(1, code(WRITE_INTO_EVERY_LINK))
+        await driver.ended()
+        assert "The job link brought b'a line that somebody printed'" in await driver.failure()
+
+    (result,) = drive(thread_host(CodeWorker()), scene).results
+
+    assert result.state is JobState.ERROR
+    assert "The job link brought b'a line that somebody printed'" in (result.message or "")
+
+
 def test_a_job_that_waits_for_setup_is_ended_by_a_kill_in_a_thread_too():
     gate = threading.Event()
     worker = CodeWorker("self.gate.wait(30)")
@@ -154,25 +179,25 @@ def test_a_process_without_threads_and_gpu_is_forked(process_files: Path):
     assert choose_start_method() == ("fork", "no threads, no GPU")
 
 
-def test_a_thread_of_a_library_asks_for_spawn(process_files: Path):
+def test_a_thread_of_a_library_asks_for_a_program_of_its_own(process_files: Path):
     (process_files / "task" / "2").mkdir()
 
-    assert choose_start_method() == ("spawn", "the worker's script started threads")
+    assert choose_start_method() == ("run", "the worker's script started threads")
 
 
-def test_a_thread_of_python_asks_for_spawn(process_files: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_thread_of_python_asks_for_a_program_of_its_own(process_files: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threading, "active_count", lambda: 2)
 
-    assert choose_start_method() == ("spawn", "the worker's script started threads")
+    assert choose_start_method() == ("run", "the worker's script started threads")
 
 
-def test_an_open_gpu_asks_for_spawn(process_files: Path):
+def test_an_open_gpu_asks_for_a_program_of_its_own(process_files: Path):
     (process_files / "fd" / "7").symlink_to("/dev/nvidia0")
 
-    assert choose_start_method() == ("spawn", "the worker's script opened a GPU")
+    assert choose_start_method() == ("run", "the worker's script opened a GPU")
 
 
 def test_other_systems_ask_for_spawn(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(start_method.sys, "platform", "darwin")
 
-    assert choose_start_method() == ("spawn", "fork is not safe on darwin")
+    assert choose_start_method() == ("run", "fork is not safe on darwin")

@@ -1,12 +1,15 @@
-"""The job process, for real: forked or spawned, killed, worn out, crashed, replaced."""
+"""The job process, for real: forked or run, killed, worn out, crashed, replaced."""
 
 from __future__ import annotations
 
+import array
+import dataclasses
+import fcntl
 import os
 import select
 import signal
 import socket
-import threading
+import termios
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +18,16 @@ import psutil
 import pytest
 
 from mcai_worker_sdk.errors import HostError
+from mcai_worker_sdk.host import frames
 from mcai_worker_sdk.host import process as process_module
 from mcai_worker_sdk.host.base import HostLimits, JobUsage
 from mcai_worker_sdk.host.job_process import ProcessPlan
 from mcai_worker_sdk.host.process import ProcessHost
+from mcai_worker_sdk.host.program import WorkerProgram
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
-from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, setup_of
+from tests.support.rabbitmq import eventually
+from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, program_of, setup_of
 
 Scene = Callable[[HostDriver], Awaitable[None]]
 Play = Callable[..., HostDriver]
@@ -32,7 +38,7 @@ IGNORE_STOP = "ch.publish_job_progression(1)\nthreading.Event().wait()"
 PID = "ret = {'parameters': [{'id': 'pid', 'kind': 'int', 'value': os.getpid()}]}"
 
 
-@pytest.fixture(params=["fork", "spawn"])
+@pytest.fixture(params=["fork", "run"])
 def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -41,12 +47,24 @@ def method(request: pytest.FixtureRequest) -> str:
 def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     """Plays a scene with a host whose first process is started by the given method."""
 
-    def run(scene: Scene, *, worker: Any = None, start: str = "fork", **limits: Any) -> HostDriver:
+    def run(
+        scene: Scene,
+        *,
+        setup: str = "",
+        start: str = "fork",
+        program: WorkerProgram | HostError | None = None,
+        **limits: Any,
+    ) -> HostDriver:
         monkeypatch.setattr(process_module, "choose_start_method", lambda: (start, "the test says so"))
-        plan = ProcessPlan(setup_of(worker or CodeWorker()), 20, os.getpid())
-        return drive(ProcessHost(plan, HostLimits(**limits)), scene)
+        return drive(process_host(setup, program or program_of(setup), **limits), scene)
 
     return run
+
+
+def process_host(setup: str, program: WorkerProgram | HostError, **limits: Any) -> ProcessHost:
+    """Calls the class as it is at that moment: a test may have changed what it is made of."""
+    plan = ProcessPlan(setup_of(CodeWorker(setup)), 20, os.getpid())
+    return ProcessHost(plan, HostLimits(**limits), program)
 
 
 def pid_of(result: JobResult) -> int:
@@ -59,6 +77,12 @@ def job_process(driver: HostDriver) -> psutil.Process:
     assert isinstance(host, ProcessHost)
     assert host._process is not None
     return psutil.Process(host._process.pid)
+
+
+def bytes_waiting(sock: socket.socket) -> int:
+    buffer = array.array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, buffer)
+    return buffer[0]
 
 
 # One job after the other
@@ -84,7 +108,7 @@ def test_a_job_that_came_before_setup_was_done_runs_after_it(play: Play):
         assert driver.host.usage() == JobUsage()
         await driver.ended()
 
-    driver = play(scene, worker=CodeWorker("self.model = 'm'"))
+    driver = play(scene, setup="self.model = 'm'")
 
     assert driver.events[0] == ev.HostReady()
     assert driver.results[0].destination_paths == ("m",)
@@ -208,7 +232,7 @@ def test_a_job_handed_to_a_process_that_was_dead_by_then_runs_in_the_next_one(pl
         process = job_process(driver)
         process.kill()
         # Dead, and the supervisor's loop has not had its turn to see it.
-        select.select([driver.host._exit_watch], [], [], 30)  # type: ignore[attr-defined]
+        select.select([driver.host._end_watch._descriptor], [], [], 30)  # type: ignore[attr-defined]
         driver.host.run(1, code(""))
         if told_to_stop:
             driver.host.stop(1)
@@ -248,6 +272,26 @@ open({str(pid_file)!r}, "w").write(str(child.pid))
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_result_that_is_too_long_for_the_link_is_one_error_and_the_process_lives_on(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(frames, "LIMIT_BYTES", 10_000)
+
+    async def scene(driver: HostDriver) -> None:
+        driver.host.run(1, code("ret = {'destination_paths': ['/' + 'x' * 20_000]}"))
+        await driver.ended()
+        driver.host.run(2, code(PID))
+        await driver.ended(2)
+
+    driver = play(scene)
+
+    assert driver.results[0].state is JobState.ERROR
+    assert "has 20" in (driver.results[0].message or "")
+    assert "expected at most 10000. Write large data to a file, and return its path." in driver.results[0].message
+    assert driver.results[1].state is JobState.COMPLETED
+    assert driver.events.count(ev.HostReady()) == 1
+
+
 # Kills
 
 
@@ -283,9 +327,9 @@ def test_a_job_that_ended_before_its_kill_keeps_its_result_and_the_next_one_is_n
         driver.on_result = lambda result: driver.host.run(2, code("")) if result.job_id == 1 else None
         driver.host.run(1, code("ret = {'destination_paths': ['/out']}"))
         sock = driver.host._link._socket  # type: ignore[attr-defined]
-        # Until the result lies in the socket; the loop has not had its turn.
-        select.select([sock], [], [], 30)
-        while b"Ended" not in sock.recv(1 << 16, socket.MSG_PEEK):
+        # Until the result lies in the socket, which is much longer than what comes before it; the loop has not had its
+        # turn.
+        while bytes_waiting(sock) < 200:
             os.sched_yield()
         driver.host.kill(failed_result(1, "killed"), "the test says so")
         await driver.ended(2)
@@ -325,7 +369,7 @@ def test_a_kill_without_a_job_kills_nothing(play: Play):
 @pytest.mark.parametrize("verdict", ["stop", "kill"])
 def test_a_job_that_waits_for_setup_is_ended_without_harm_to_setup(play: Play, tmp_path: Path, verdict: str):
     gate = tmp_path / "gate"
-    worker = CodeWorker(f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)")
+    setup = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
 
     async def scene(driver: HostDriver) -> None:
         driver.host.run(1, code(""))
@@ -339,7 +383,7 @@ def test_a_job_that_waits_for_setup_is_ended_without_harm_to_setup(play: Play, t
         driver.host.run(2, code(""))
         await driver.ended(2)
 
-    first, second = play(scene, worker=worker, stop_grace_seconds=30, job_timeout_seconds=30).results
+    first, second = play(scene, setup=setup, stop_grace_seconds=30, job_timeout_seconds=30).results
 
     assert first.state is (JobState.STOPPED if verdict == "stop" else JobState.ERROR)
     assert (second.job_id, second.state) == (2, JobState.COMPLETED)
@@ -347,7 +391,7 @@ def test_a_job_that_waits_for_setup_is_ended_without_harm_to_setup(play: Play, t
 
 def test_the_time_out_of_a_job_does_not_count_the_setup_it_waits_for(play: Play, tmp_path: Path):
     gate = tmp_path / "gate"
-    worker = CodeWorker(f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)")
+    setup = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
 
     async def scene(driver: HostDriver) -> None:
         driver.host.run(1, code(""))
@@ -355,7 +399,7 @@ def test_the_time_out_of_a_job_does_not_count_the_setup_it_waits_for(play: Play,
         gate.touch()
         await driver.ended()
 
-    assert play(scene, worker=worker, job_timeout_seconds=30).results[0].state is JobState.COMPLETED
+    assert play(scene, setup=setup, job_timeout_seconds=30).results[0].state is JobState.COMPLETED
 
 
 # Replacement
@@ -412,7 +456,7 @@ def test_a_setup_that_raises_fails_the_host_with_its_words(play: Play, method: s
         assert message.startswith("FileNotFoundError: ")
         assert "/no/model" in message
 
-    play(scene, worker=CodeWorker("open('/no/model')"), start=method)
+    play(scene, setup="open('/no/model')", start=method)
 
 
 def test_a_setup_that_ends_the_process_fails_the_host(play: Play):
@@ -421,33 +465,75 @@ def test_a_setup_that_ends_the_process_fails_the_host(play: Play):
         message = await driver.failure()
         assert "ended with exit code 4 before setup() came to its end; expected setup() to return or raise." in message
 
-    assert play(scene, worker=CodeWorker("os._exit(4)")).results == []
+    assert play(scene, setup="os._exit(4)").results == []
 
 
-def test_a_worker_that_cannot_be_pickled_is_refused_with_the_remedy_when_it_must_be_spawned(play: Play):
-    worker = CodeWorker()
-    worker.lock = threading.Lock()  # type: ignore[attr-defined]
+def test_a_script_that_ends_before_it_comes_to_start_again_fails_the_host(play: Play):
+    async def scene(driver: HostDriver) -> None:
+        message = await driver.failure()
+        assert "ended with exit code 3 before the worker's script came to start() again; expected" in message
+        assert "What must happen once only (to take a port, a lock, a file), do in setup()." in message
 
+    assert play(scene, start="run", program=program_of(before="raise SystemExit(3)")).results == []
+
+
+def test_a_script_that_takes_its_time_to_come_to_start_again_is_told_and_waited_for(
+    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+):
+    monkeypatch.setattr(process_module, "ARRIVAL_SECONDS", 0.1)
+    gate = tmp_path / "gate"
+    wait = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+
+    async def scene(driver: HostDriver) -> None:
+        told = "has not come to start() for 0.1 s, and jobs wait for it."
+        await eventually(lambda: caplog.text, lambda text: told in text)
+        gate.touch()
+        driver.host.run(1, code(""))
+        await driver.ended()
+
+    assert play(scene, start="run", program=program_of(before=wait)).results[0].state is JobState.COMPLETED
+    assert caplog.text.count("has not come to start()") == 1
+
+
+def test_a_program_that_is_gone_fails_the_host_with_its_name(play: Play):
+    gone = dataclasses.replace(program_of(), command=("/no/python", "worker.py"))
+
+    async def scene(driver: HostDriver) -> None:
+        driver.host.run(1, code("import signal\n" + CRASH))
+        await driver.ended()
+        assert "cannot be started: [Errno 2] No such file or directory: '/no/python'" in await driver.failure()
+
+    assert "SIGSEGV" in (play(scene, program=gone).results[0].message or "")
+
+
+def test_a_worker_that_cannot_be_started_again_says_so_at_once_and_fails_when_its_process_dies(
+    play: Play, caplog: pytest.LogCaptureFixture
+):
+    async def scene(driver: HostDriver) -> None:
+        assert "A job process that dies will end the worker, since none can take its place. No script." in caplog.text
+        driver.host.run(1, code("import signal\n" + CRASH))
+        await driver.ended()
+        assert await driver.failure() == "No script."
+
+    assert "SIGSEGV" in (play(scene, program=HostError("No script.")).results[0].message or "")
+
+
+def test_a_worker_that_can_neither_be_forked_nor_started_again_cannot_be_launched(play: Play):
     async def scene(_driver: HostDriver) -> None:
         raise AssertionError("nothing was launched")
 
-    with pytest.raises(HostError) as refused:
-        play(scene, worker=worker, start="spawn")
-
-    assert "cannot be started by spawn: TypeError: cannot pickle '_thread.lock' object." in str(refused.value)
-    assert "make in setup(), not in __init__" in str(refused.value)
+    with pytest.raises(HostError, match=r"^No script\.$"):
+        play(scene, start="run", program=HostError("No script."))
 
 
-def test_a_worker_that_cannot_be_pickled_runs_forked_and_fails_the_host_when_it_must_be_replaced(play: Play):
-    worker = CodeWorker()
-    worker.lock = threading.Lock()  # type: ignore[attr-defined]
+def test_a_fork_that_the_system_refuses_cannot_be_launched(play: Play, monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> int:
+        raise BlockingIOError(11, os.strerror(11))
 
-    async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("import signal\nself.lock.acquire()\n" + CRASH))
-        await driver.ended()
-        assert "cannot pickle '_thread.lock' object" in await driver.failure()
+    monkeypatch.setattr(os, "fork", refuse)
 
-    assert "SIGSEGV" in (play(scene, worker=worker).results[0].message or "")
+    with pytest.raises(HostError, match=r"The job process cannot be forked: .*Resource temporarily unavailable"):
+        play(None, start="fork")  # type: ignore[arg-type]
 
 
 # The end
@@ -500,15 +586,18 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_job_process(play: Play):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("worker", [CodeWorker(), CodeWorker("threading.Event().wait()")], ids=["idle", "in setup"])
-def test_a_process_that_no_event_loop_will_take_over_can_be_ended(monkeypatch: pytest.MonkeyPatch, worker: Any):
-    monkeypatch.setattr(process_module, "choose_start_method", lambda: ("fork", "the test says so"))
-    host = ProcessHost(ProcessPlan(setup_of(worker), 20, os.getpid()), HostLimits())
+@pytest.mark.parametrize("setup", ["", "threading.Event().wait()"], ids=["idle", "in setup"])
+def test_a_process_that_no_event_loop_will_take_over_can_be_ended(
+    monkeypatch: pytest.MonkeyPatch, setup: str, method: str
+):
+    monkeypatch.setattr(process_module, "choose_start_method", lambda: (method, "the test says so"))
+    host = process_host(setup, program_of(setup))
     host.launch()
     assert host._process is not None
 
     host.abandon()
 
-    assert host._process.exitcode == -signal.SIGKILL
+    with pytest.raises(ChildProcessError):
+        os.waitpid(host._process.pid, 0)
     assert host._supervisor_end is not None
     host._supervisor_end.close()

@@ -112,10 +112,12 @@ PRIVATE_NAMES = [
     PrivateName("host/thread.py", "os:_exit", "leave a job behind that cannot be ended", ("status",)),
     PrivateName("supervisor/local.py", "os:_exit", "end at the second Ctrl-C", ("status",)),
     PrivateName("supervisor/local.py", "_thread:start_new_thread", "ask a job to stop inside a signal handler"),
-    PrivateName("logs.py", "logging:Formatter()._fmt", "tell a handler that basicConfig() made from the user's"),
-    PrivateName("logs.py", "sys:_getframe", "see whether a log call names its job itself"),
     PrivateName(
-        "logs.py",
+        "logs/configuration.py", "logging:Formatter()._fmt", "tell a handler that basicConfig() made from the user's"
+    ),
+    PrivateName("logs/configuration.py", "sys:_getframe", "see whether a log call names its job itself"),
+    PrivateName(
+        "logs/configuration.py",
         "logging:Logger.makeRecord",
         "see whether a log call names its job itself (its local variable extra)",
         ("self", "name", "level", "fn", "lno", "msg", "args", "exc_info", "func", "extra", "sinfo"),

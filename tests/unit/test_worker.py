@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ import pytest
 
 import mcai_worker_sdk as mcai
 from mcai_worker_sdk.errors import MissingExtraError, WorkerDefinitionError
-from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME
+from mcai_worker_sdk.launch import LAUNCH, GivenLink
+from mcai_worker_sdk.supervisor import start as start_module
 
 
 class Parameters(mcai.WorkerParameters):
@@ -239,13 +243,59 @@ def test_methods_that_are_not_overridden_say_so(description: mcai.WorkerDescript
     assert plain.ending_process() is None  # type: ignore[func-returns-value]
 
 
-def test_start_does_nothing_where_a_spawned_job_process_imports_the_script(
-    description: mcai.WorkerDescription, monkeypatch: pytest.MonkeyPatch
+def _is_imported_by_a_child_of_multiprocessing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+
+
+def _is_a_copy_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_module._starts, "running_pid", os.getppid())
+
+
+def _was_started_on_the_way_to_the_job_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_module, "LAUNCH", replace(LAUNCH, is_below_job_process=True))
+
+
+def _was_forked_on_the_way_to_the_job_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start_module, "LAUNCH", replace(LAUNCH, pid=1, given_link=GivenLink(5, 1, 1)))
+
+
+def _is_of_an_earlier_worker_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = GivenLink(5, os.getppid(), start_module._starts.count + 2)
+    monkeypatch.setattr(start_module, "LAUNCH", replace(LAUNCH, given_link=given))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        _is_imported_by_a_child_of_multiprocessing,
+        _is_a_copy_of_a_worker,
+        _was_started_on_the_way_to_the_job_process,
+        _was_forked_on_the_way_to_the_job_process,
+        _is_of_an_earlier_worker_of_the_script,
+    ],
+)
+def test_start_does_nothing_where_no_worker_belongs(
+    description: mcai.WorkerDescription,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: Callable[[pytest.MonkeyPatch], None],
 ):
-    monkeypatch.setattr(multiprocessing.current_process(), "name", JOB_PROCESS_NAME)
+    where(monkeypatch)
     monkeypatch.setenv("MCAI_LOG", "not a level")
 
-    assert Plain(Parameters, description).start() is None  # type: ignore[func-returns-value]
+    with caplog.at_level(logging.DEBUG):
+        assert Plain(Parameters, description).start() is None  # type: ignore[func-returns-value]
+
+    assert "start() does nothing here: " in caplog.text
+
+
+def test_start_without_such_a_reason_reads_the_settings(
+    description: mcai.WorkerDescription, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MCAI_LOG", "not a level")
+
+    with pytest.raises(SystemExit, match="The worker cannot start"):
+        Plain(Parameters, description).start()
 
 
 # A worker that is never started

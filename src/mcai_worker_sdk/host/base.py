@@ -36,7 +36,7 @@ class RunnableWorker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a runner is made of; crosses to the job process by fork or by pickle."""
+    """What a runner is made of. A job process that is forked has it, one that is a program of its own makes it anew."""
 
     worker: RunnableWorker
     parameters_class: type

@@ -60,12 +60,17 @@ class PeakMemory:
 class Moment(enum.StrEnum):
     """When the job process ended, in the words of the message."""
 
+    SCRIPT = "before the worker's script came to start() again"
     SETUP = "before setup() came to its end"
     JOB = "in the middle of the job"
     BETWEEN_JOBS = "between two jobs"
 
 
 _EXPECTED = {
+    Moment.SCRIPT: (
+        "expected the script to come there as it did the first time: it is run again for this process. What must "
+        "happen once only (to take a port, a lock, a file), do in setup(). Standard error has its last words."
+    ),
     Moment.SETUP: "expected setup() to return or raise. Standard error has its last words.",
     Moment.JOB: (
         "expected process() to return or raise. Look for os._exit() and os.closerange() in the worker's code and its "
@@ -82,7 +87,7 @@ def describe_death(exit_code: int, moment: Moment, *, out_of_memory: bool, peak_
     Say how the job process ended.
 
     Args:
-        exit_code: As :mod:`multiprocessing` gives it: negative for a signal.
+        exit_code: As :mod:`subprocess` gives it: negative for a signal.
         moment: When it ended.
         out_of_memory: The kernel's counter says that something was killed for want of memory.
         peak_memory: A sentence on how much it had held.

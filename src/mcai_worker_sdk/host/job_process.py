@@ -1,28 +1,27 @@
-"""The job process from its first instruction to its last: a process group of its own that dies with its parent."""
+"""The job process from its first instruction to its last: a session of its own that dies with its parent."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import faulthandler
 import os
 import signal
 import socket
 import sys
+import traceback
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import WorkerSetup
+from mcai_worker_sdk.host.ending import Ending, flush_before_fork, forget_parent
 from mcai_worker_sdk.host.job_link import JobLink
 from mcai_worker_sdk.logs import configure_relay, mask_secret
 
-__all__ = ["JOB_PROCESS_NAME", "ProcessPlan", "run_in_process"]
-
-#: What :mod:`multiprocessing` calls the job process; by it ``start()`` knows where it is.
-JOB_PROCESS_NAME = "mcai-job"
+__all__ = ["ProcessPlan", "fork_job_process", "run_job_process"]
 
 _PR_SET_PDEATHSIG = 1
+_STANDARD_ERROR = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +33,65 @@ class ProcessPlan:
     supervisor_pid: int
 
 
-def run_in_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: socket.socket | None) -> None:
+def fork_job_process(plan: ProcessPlan, job_end: socket.socket, supervisor_end: socket.socket) -> int:
     """
-    Entry of the job process.
+    Fork the job process off this one. Returns in this one only.
+
+    Args:
+        plan: The worker and its surroundings.
+        job_end: The job process's end of the link.
+        supervisor_end: The other end: closed in the job process, or the link would never be seen to break.
+
+    Returns:
+        The job process's number.
+    """
+    flush_before_fork()
+    pid = os.fork()
+    if pid != 0:
+        return pid
+    # Nothing may get from here to the script's own frames: they are the supervisor's to end.
+    try:
+        supervisor_end.close()
+        os.setsid()
+        forget_parent()
+        run_job_process(plan, job_end, is_fork=True)
+    except BaseException:  # noqa: BLE001 - whatever it is, the process ends by it
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def run_job_process(plan: ProcessPlan, job_end: socket.socket, *, is_fork: bool) -> NoReturn:
+    """
+    Be the job process until the supervisor says otherwise, and end.
 
     Args:
         plan: The worker and its surroundings.
         job_end: This process's end of the link.
-        supervisor_end: The other end, inherited by a fork: closed here, or the link would never be seen to break.
+        is_fork: Whether this process is a fork of the supervisor, and no program of its own.
     """
-    if supervisor_end is not None:
-        supervisor_end.close()
+    ending = Ending(plan.setup.worker, is_fork=is_fork)
     _die_with_supervisor(plan.supervisor_pid)
-    # A group of its own: Ctrl-C in a terminal reaches the supervisor alone, and a kill reaches ffmpeg too.
-    os.setpgid(0, 0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    _read_nothing()
+    for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job_link = JobLink(job_end)
-    job_link.share_with_forks()
+    job_link.send(link.Arrived())
 
     def relay(record: dict[str, Any]) -> None:
         job_link.send(link.Log(record))
 
     configure_relay(plan.log_level, relay)
-    # A fork has them from the supervisor, a spawn does not.
     for secret in plan.setup.settings.secrets():
         mask_secret(secret)
-    if sys.__stderr__ is not None:
-        faulthandler.enable(sys.__stderr__)
+    faulthandler.enable(_STANDARD_ERROR)
     # Here, not at the top: this process loads what only it needs while the supervisor loads the broker's libraries.
     from mcai_worker_sdk.host.serving import serve
 
     serve(plan.setup, job_link, on_orphaned=lambda: os._exit(1))
-    for stream in (sys.stdout, sys.stderr):
-        # User code may have closed it.
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+    # The link stays open to the last: what is logged at the end is relayed too.
+    ending.end(0)
 
 
 def _die_with_supervisor(supervisor_pid: int) -> None:
@@ -80,3 +101,17 @@ def _die_with_supervisor(supervisor_pid: int) -> None:
     if os.getppid() != supervisor_pid:
         # It died before the kernel was told.
         os._exit(1)
+
+
+def _read_nothing() -> None:
+    """
+    Take the standard input away: it is the supervisor's.
+
+    A program that finds a terminal there sets it up, and reads keys from it; outside the foreground, it is stopped.
+    """
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if sys.stdin is not None:
+        # The old object may hold what it has read ahead.
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor; open to the end

@@ -1,30 +1,30 @@
 """
 The link between supervisor and job process: small typed messages as JSON over a socket pair.
 
-A frame is four bytes of length, big-endian, and that many bytes of UTF-8 JSON. No pickle: an order's data never names
-code to run.
+A message is a frame (``host/frames.py``) of UTF-8 JSON. No pickle: an order's data never names code to run.
 """
 
 from __future__ import annotations
 
 import json
 import socket
-import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from mcai_worker_sdk.errors import HostError
+from mcai_worker_sdk.host import frames
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter
 
 __all__ = [
+    "Arrived",
     "Began",
     "Command",
     "Discard",
     "Ended",
     "Exit",
-    "FrameBuffer",
     "Initialise",
     "Initialised",
     "Log",
@@ -45,7 +45,8 @@ __all__ = [
     "wire_parameters",
 ]
 
-_LENGTH = struct.Struct(">I")
+#: Keeps packets whole and apart. macOS lacks it: there, a process that user code forks and kills may tear one.
+_SOCKET_TYPE = socket.SOCK_STREAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
 
 #: Parameters as they cross the link: the order's own form.
 WireParameters: TypeAlias = list[dict[str, Any]]
@@ -109,6 +110,11 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """The script came to ``start()``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """``setup()`` is done."""
 
@@ -165,13 +171,13 @@ class Log:
 
 
 Command: TypeAlias = Run | Initialise | Start | Stop | Discard | Update | Exit
-Report: TypeAlias = Ready | SetupFailed | Began | Initialised | Progressed | Updated | Ended | Log
+Report: TypeAlias = Arrived | Ready | SetupFailed | Began | Initialised | Progressed | Updated | Ended | Log
 
 _COMMANDS: dict[str, type[Command]] = {
     kind.__name__: kind for kind in (Run, Initialise, Start, Stop, Discard, Update, Exit)
 }
 _REPORTS: dict[str, type[Report]] = {
-    kind.__name__: kind for kind in (Ready, SetupFailed, Began, Initialised, Progressed, Updated, Ended, Log)
+    kind.__name__: kind for kind in (Arrived, Ready, SetupFailed, Began, Initialised, Progressed, Updated, Ended, Log)
 }
 
 
@@ -186,33 +192,51 @@ def order_parameters(parameters: WireParameters) -> tuple[OrderParameter, ...]:
 
 
 def encode(message: Command | Report) -> bytes:
-    """Make the frame of a message."""
+    """
+    Make the frame of a message.
+
+    Raises:
+        HostError: It is longer than a frame may be.
+    """
     # Field by field: ``asdict`` would copy a large result once more.
     fields = {name: getattr(message, name) for name in message.__slots__}
     if isinstance(message, Ended):
         fields["result"] = asdict(message.result)
-    body = json.dumps([type(message).__name__, fields], ensure_ascii=False, separators=(",", ":")).encode(
+    frame = json.dumps([type(message).__name__, fields], ensure_ascii=False, separators=(",", ":")).encode(
         "utf-8", errors="surrogatepass"
     )
-    return _LENGTH.pack(len(body)) + body
+    if len(frame) > frames.LIMIT_BYTES:
+        raise HostError(
+            f"The message {type(message).__name__} of the job process has {len(frame)} bytes; expected at most "
+            f"{frames.LIMIT_BYTES}. Write large data to a file, and return its path."
+        )
+    return frame
 
 
-def decode_command(body: bytes) -> Command:
-    """Read a command from a frame's body."""
-    name, fields = _decode(body)
+def decode_command(frame: bytes) -> Command:
+    """Read a command from its frame."""
+    name, fields = _decode(frame)
     return _COMMANDS[name](**fields)
 
 
-def decode_report(body: bytes) -> Report:
-    """Read a report from a frame's body."""
-    name, fields = _decode(body)
-    if name == Ended.__name__:
-        return Ended(_result(fields["result"]))
-    return _REPORTS[name](**fields)
+def decode_report(frame: bytes) -> Report:
+    """
+    Read a report from its frame.
+
+    Raises:
+        HostError: It is none.
+    """
+    try:
+        name, fields = _decode(frame)
+        if name == Ended.__name__:
+            return Ended(_result(fields["result"]))
+        return _REPORTS[name](**fields)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise frames.unreadable(frame) from error
 
 
-def _decode(body: bytes) -> tuple[str, dict[str, Any]]:
-    name, fields = json.loads(body.decode("utf-8", errors="surrogatepass"))
+def _decode(frame: bytes) -> tuple[str, dict[str, Any]]:
+    name, fields = json.loads(frame.decode("utf-8", errors="surrogatepass"))
     return name, fields
 
 
@@ -227,28 +251,6 @@ def _result(fields: dict[str, Any]) -> JobResult:
     )
 
 
-class FrameBuffer:
-    """Cuts a stream of bytes into frames."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take what the socket gave; return the bodies of the frames that are whole now."""
-        self._bytes += data
-        bodies: list[bytes] = []
-        start = 0
-        while len(self._bytes) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._bytes, start)
-            end = start + _LENGTH.size + length
-            if len(self._bytes) < end:
-                break
-            bodies.append(bytes(self._bytes[start + _LENGTH.size : end]))
-            start = end
-        del self._bytes[:start]
-        return bodies
-
-
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """
     Make the two ends of a link.
@@ -257,6 +259,6 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
         HostError: The system has no socket left to give.
     """
     try:
-        return socket.socketpair()
+        return socket.socketpair(type=_SOCKET_TYPE)
     except OSError as error:
         raise HostError(f"The link to the job process cannot be made: {error}.") from error

@@ -12,11 +12,16 @@ from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import HostLimits, JobUsage
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.logs import emit_relayed
+from mcai_worker_sdk.logs import emit_relayed, get_logger
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 
 __all__ = ["JobInHand", "LinkedHost"]
+
+_logger = get_logger(__name__)
+
+#: Of a failure's text, what is in the line of the job's end, in characters; the failure has a line of its own.
+MOST_OF_REASON = 200
 
 
 @dataclass(slots=True)
@@ -173,6 +178,7 @@ class LinkedHost(abc.ABC):
     def _job_began(self, job_id: int) -> None:
         if self._job is not None and self._job.job_id == job_id:
             self._job.began = True
+            _logger.info("The job begins.", extra={"job_id": job_id})
 
     def _job_ended(self, result: JobResult) -> None:
         self._on_job_over(result)
@@ -180,6 +186,7 @@ class LinkedHost(abc.ABC):
     def _on_job_over(self, result: JobResult) -> None:
         self._job = None
         self._cancel_timers()
+        _logger.info("%s", _end_in_words(result), extra={"job_id": result.job_id})
         self._on_event(ev.JobEnded(result))
 
     def _start_timeout(self, job_id: int) -> None:
@@ -199,3 +206,13 @@ class LinkedHost(abc.ABC):
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+
+def _end_in_words(result: JobResult) -> str:
+    """The line of a job's end: status, durations and, where the job's own logging may show nothing, the reason."""
+    durations = f"{result.execution_duration_seconds:.3f} s ({result.cpu_time_seconds:.3f} s of processor time)"
+    end = f"The job ends: {result.state}, after {durations}."
+    reason = (result.message or "").partition("\n")[0]
+    if not reason:
+        return end
+    return f"{end} {reason if len(reason) <= MOST_OF_REASON else reason[:MOST_OF_REASON] + '...'}"

@@ -1,8 +1,9 @@
 """
 The job process as the supervisor holds it: started, watched, killed, replaced.
 
-A job that kills its process is reported once, with signal or exit code; the next process is spawned at once. The first
-one is forked when that is safe, before the supervisor has an event loop, a thread or a connection.
+A job that kills its process is reported once, with signal or exit code; the next process is started at once. The first
+one is forked when that is safe, before the supervisor has an event loop, a thread or a connection. Every other one is
+the worker's command line, run again.
 """
 
 from __future__ import annotations
@@ -10,36 +11,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import logging
-import multiprocessing
-import os
 import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Literal
 
 import psutil
 
 from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import HostLimits, JobUsage
+from mcai_worker_sdk.host.child import ChildProcess, EndWatch, ForkedProcess, kill_session, kill_with_programs
 from mcai_worker_sdk.host.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
-from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME, ProcessPlan, run_in_process
+from mcai_worker_sdk.host.job_process import ProcessPlan, fork_job_process
 from mcai_worker_sdk.host.linked import JobInHand, LinkedHost
+from mcai_worker_sdk.host.program import WorkerProgram
 from mcai_worker_sdk.host.start_method import choose_start_method
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.responses import JobResult, failed_result
 
 __all__ = ["ProcessHost"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: How long a job process that was told to exit may take before it is killed, in seconds.
 EXIT_SECONDS = 5.0
+#: How long the worker's script, run again, may take to come to ``start()`` before that is told, in seconds.
+ARRIVAL_SECONDS = 60.0
 
 
 class ProcessHost(LinkedHost):
@@ -51,19 +53,24 @@ class ProcessHost(LinkedHost):
     Args:
         plan: The worker and its surroundings.
         limits: When a process is killed or replaced.
+        program: What is run where a process cannot be forked, or why there is no such thing.
     """
 
-    def __init__(self, plan: ProcessPlan, limits: HostLimits) -> None:
+    def __init__(self, plan: ProcessPlan, limits: HostLimits, program: WorkerProgram | HostError) -> None:
         super().__init__(limits)
         self._plan = plan
-        self._process: BaseProcess | None = None
+        self._program = program
+        self._process: ChildProcess | None = None
         self._cpu_clock: int | None = None
         self._supervisor_end: socket.socket | None = None
-        self._exit_watch: int | None = None
+        self._end_watch: EndWatch | None = None
         self._leaving = False
+        self._arrived = False
+        """Whether the process came to ``start()``, as a fork has from the first."""
         self._was_ready = False
         self._retired = False
-        self._exit_timer: asyncio.TimerHandle | None = None
+        self._timer_of_process: asyncio.TimerHandle | None = None
+        """Until the process has arrived, then until it has exited."""
         self._jobs_done = 0
         self._out_of_memory = OutOfMemoryCounter()
         self._peak_memory = PeakMemory()
@@ -81,6 +88,10 @@ class ProcessHost(LinkedHost):
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         method, reason = choose_start_method()
         _logger.debug("The job process starts by %s: %s.", method, reason)
+        if method == "fork" and isinstance(self._program, HostError):
+            _logger.warning(
+                "A job process that dies will end the worker, since none can take its place. %s", self._program
+            )
         self._start_process(method)
 
     def attach(self, on_event: Callable[[ev.Event], None]) -> None:
@@ -91,13 +102,10 @@ class ProcessHost(LinkedHost):
     def _watch_process(self) -> None:
         assert self._supervisor_end is not None
         assert self._process is not None
-        assert self._process.pid is not None
-        self._link = SupervisedLink(self._supervisor_end, self._take_report)
-        # A pidfd tells the end of the process itself; the sentinel of multiprocessing would also wait for every
-        # process that user code forked and left behind.
-        watched = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else self._process.sentinel
-        self._exit_watch = watched
-        asyncio.get_running_loop().add_reader(watched, self._process_ended)
+        self._link = SupervisedLink(self._supervisor_end, self._take_report, self._link_is_unreadable)
+        self._end_watch = EndWatch(self._process.pid, self._process_ended)
+        if not self._arrived:
+            self._time_process(ARRIVAL_SECONDS, self._tell_absence)
 
     def kill(self, verdict: JobResult, reason: str) -> None:
         """Kill the job process with all it started; its job ends in ``verdict``."""
@@ -113,7 +121,7 @@ class ProcessHost(LinkedHost):
         """Kill the job process at once: it waits for commands, and the interpreter's end would wait for it."""
         if self._process is not None:
             self._kill_process()
-            self._process.join()
+            self._process.wait()
 
     async def close(self) -> None:
         """End the job process: ask, wait, kill; at once when a job still runs. Idempotent."""
@@ -140,25 +148,26 @@ class ProcessHost(LinkedHost):
 
     # Starting and ending a process
 
-    def _start_process(self, method: str) -> None:
+    def _start_process(self, method: Literal["fork", "run"]) -> None:
         supervisor_end, job_end = link.socket_pair()
-        context: Any = multiprocessing.get_context(method)
-        inherited_end = supervisor_end if method == "fork" else None
-        arguments = (self._plan, job_end, inherited_end)
-        process = context.Process(target=run_in_process, args=arguments, name=JOB_PROCESS_NAME)
         try:
-            process.start()
-        except Exception as error:
+            if method == "fork":
+                self._process = ForkedProcess(fork_job_process(self._plan, job_end, supervisor_end))
+            elif isinstance(self._program, WorkerProgram):
+                self._process = self._program.run(job_end)
+            else:
+                raise self._program
+        except OSError as error:
             supervisor_end.close()
-            raise HostError(
-                f"The job process cannot be started by {method}: {type(error).__name__}: {error}. The worker "
-                "travels there by pickle: define its classes at the top of a module, and make in setup(), not in "
-                "__init__, what cannot be pickled (locks, open files, sessions)."
-            ) from error
+            raise HostError(f"The job process cannot be forked: {error}.") from error
+        except HostError:
+            supervisor_end.close()
+            raise
         finally:
             job_end.close()
-        self._process, self._supervisor_end = process, supervisor_end
-        self._cpu_clock = _process_cpu_clock(process.pid)
+        self._supervisor_end = supervisor_end
+        self._cpu_clock = _process_cpu_clock(self._process.pid)
+        self._arrived = method == "fork"
         self._ready = self._was_ready = self._retired = False
         self._jobs_done = 0
 
@@ -166,11 +175,10 @@ class ProcessHost(LinkedHost):
         assert self._process is not None
         assert self._link is not None
         self._link.drain()
-        # What user code started and left: the process's number, and so its group's, is free only once it is joined.
-        self._kill_group(self._process.pid)
+        # What user code started and left. The process's number, and so its session's, is free once it was waited for.
+        kill_session(self._process.pid)
         usage = self.usage()
-        self._process.join()
-        exit_code = self._process.exitcode or 0
+        exit_code = self._process.wait()
         self._peak_memory.process_ended()
         self._forget_process()
         job = self._job if self._job is not None and self._job.entered else None
@@ -184,14 +192,15 @@ class ProcessHost(LinkedHost):
         if self._leaving:
             self._ended.set()
         elif self._was_ready:
-            self._respawn()
+            self._replace()
         else:
             self._ended.set()
-            self._on_event(ev.HostFailed(self._death(exit_code, Moment.SETUP)))
+            moment = Moment.SETUP if self._arrived else Moment.SCRIPT
+            self._on_event(ev.HostFailed(self._death(exit_code, moment)))
 
-    def _respawn(self) -> None:
+    def _replace(self) -> None:
         try:
-            self._start_process("spawn")
+            self._start_process("run")
         except HostError as error:
             self._ended.set()
             self._on_event(ev.HostFailed(str(error)))
@@ -215,43 +224,53 @@ class ProcessHost(LinkedHost):
         )
 
     def _kill_process(self) -> None:
-        if self._process is None or self._process.pid is None:
-            return
-        started = _programs_started_by(self._process.pid)
-        self._kill_group(self._process.pid)
-        # The group exists only once the process has made it.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, signal.SIGKILL)
-        for program in started:
-            # Those in a session of their own are in no group of the job's.
-            with contextlib.suppress(psutil.Error):
-                program.kill()
+        if self._process is not None:
+            kill_with_programs(self._process.pid)
 
-    @staticmethod
-    def _kill_group(pid: int | None) -> None:
-        if pid is not None:
-            # Where a process that ended counts as forbidden (macOS), or one changed its user, nothing can be done.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+    def _link_is_unreadable(self, error: HostError) -> None:
+        """Nothing more is heard of the process: end it, and with it the job it may have."""
+        job = self._job if self._job is not None and self._job.entered else None
+        _logger.error("The job process is killed: %s", error, extra={"job_id": job.job_id} if job else None)
+        if job is not None and job.verdict is None:
+            job.verdict = failed_result(job.job_id, str(error))
+        self._ready = False
+        if not self._was_ready:
+            self._setup_failed(str(error))
+        self._kill_process()
 
     def _forget_process(self) -> None:
-        assert self._process is not None
-        if self._exit_watch is not None:
-            asyncio.get_running_loop().remove_reader(self._exit_watch)
-            if self._exit_watch != self._process.sentinel:
-                os.close(self._exit_watch)
+        if self._end_watch is not None:
+            self._end_watch.close()
         if self._link is not None:
             self._link.close()
-        # A handler of the worker's script for SIGCHLD may have taken the exit status: then it never counts as ended.
-        with contextlib.suppress(ValueError):
-            self._process.close()
-        self._process = self._link = self._exit_watch = self._supervisor_end = self._cpu_clock = None
+        self._process = self._link = self._end_watch = self._supervisor_end = self._cpu_clock = None
         self._ready = False
-        if self._exit_timer is not None:
-            self._exit_timer.cancel()
-            self._exit_timer = None
+        self._stop_timing_process()
+
+    def _time_process(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_timing_process()
+        self._timer_of_process = asyncio.get_running_loop().call_later(seconds, then)
+
+    def _stop_timing_process(self) -> None:
+        if self._timer_of_process is not None:
+            self._timer_of_process.cancel()
+            self._timer_of_process = None
+
+    def _tell_absence(self) -> None:
+        _logger.warning(
+            "The worker's script, run again for the job process, has not come to start() for %g s, and jobs wait for "
+            "it. What must happen once only (to take a port, a lock, a file), do in setup().",
+            ARRIVAL_SECONDS,
+        )
 
     # Wear and usage
+
+    def _take_report(self, report: link.Report) -> None:
+        if isinstance(report, link.Arrived):
+            self._arrived = True
+            self._stop_timing_process()
+        else:
+            super()._take_report(report)
 
     def _host_ready(self) -> None:
         self._was_ready = True
@@ -267,7 +286,7 @@ class ProcessHost(LinkedHost):
             self._ready, self._retired = False, True
             self._link.send(link.Exit())
             # Threads that user code left behind must not keep the old process for ever.
-            self._exit_timer = asyncio.get_running_loop().call_later(EXIT_SECONDS, self._kill_process)
+            self._time_process(EXIT_SECONDS, self._kill_process)
         super()._job_ended(result)
 
     def _is_worn_out(self) -> bool:
@@ -290,13 +309,6 @@ class ProcessHost(LinkedHost):
             return time.clock_gettime(self._cpu_clock)
         except OSError:
             return 0.0
-
-
-def _programs_started_by(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
 
 
 def _process_cpu_clock(pid: int) -> int | None:

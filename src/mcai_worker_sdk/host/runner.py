@@ -7,13 +7,11 @@ ends here in one :class:`JobResult`: bad parameters, credentials, exceptions, re
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -21,9 +19,10 @@ from typing import Any, Protocol
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.errors import JobError, WorkerSdkError
 from mcai_worker_sdk.host.base import RunnableWorker, WorkerSetup
+from mcai_worker_sdk.host.copies import call_in_copies
 from mcai_worker_sdk.host.failures import captured_output, cut_message, describe_failure
 from mcai_worker_sdk.host.results import read_result
-from mcai_worker_sdk.logs import current_job, mask_secret
+from mcai_worker_sdk.logs import current_job, get_logger, mask_secret
 from mcai_worker_sdk.parameters import ParametersModel
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
@@ -31,7 +30,7 @@ from mcai_worker_sdk.services.credentials import CredentialResolver
 
 __all__ = ["JobRun", "Runner"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 #: What the media runner takes from an order even when the parameters class does not declare it.
 MEDIA_PARAMETER_IDS = frozenset({"source_path", "destination_path", "batch_size", "sdk_start_index", "sdk_stop_index"})
@@ -126,8 +125,7 @@ class Runner:
         self._early_stops: set[int] = set()
         # Reentrant: inline, a signal handler may call stop() while this thread holds it.
         self._lock = threading.RLock()
-        begin_as_copy = weakref.WeakMethod(self._begin_as_copy)
-        os.register_at_fork(after_in_child=lambda: _call_if_alive(begin_as_copy))
+        call_in_copies(self._begin_as_copy)
 
     def _begin_as_copy(self) -> None:
         """In a process that user code forked: the threads that may have held the locks are not here."""
@@ -357,12 +355,6 @@ def _warn_of_unused_message(job: JobRun, reason: str) -> None:
 
 def _not_running(job_id: int) -> JobError:
     return JobError(f"Job {job_id} is not running: the update is refused.")
-
-
-def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    call = method()
-    if call is not None:
-        call()
 
 
 def _leave_if_forked(pid: int, code: object) -> None:

@@ -7,20 +7,22 @@ the process may be changed.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
 
+from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.failures import describe_failure
 from mcai_worker_sdk.host.job_link import JobLink
 from mcai_worker_sdk.host.runner import Runner
+from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.protocol.responses import failed_result
 
 __all__ = ["serve"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]) -> None:
@@ -29,7 +31,7 @@ def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]
 
     Args:
         setup: The worker and what belongs to it.
-        job_link: The link to the supervisor.
+        job_link: The link to the supervisor; stays open.
         on_orphaned: Called when the link ends without an ``Exit``, or a result cannot be sent: nobody would hear it,
             and the broker gives the order to another worker.
     """
@@ -39,7 +41,6 @@ def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]
     except BaseException as error:
         _logger.exception("setup() of the worker failed.")
         job_link.send(link.SetupFailed(describe_failure(error)))
-        job_link.close()
         return
     job_link.send(link.Ready())
     commands: queue.SimpleQueue[link.Command] = queue.SimpleQueue()
@@ -50,7 +51,6 @@ def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]
     going_on = True
     while going_on:
         going_on = _obey(runner, commands.get(), job_link, on_orphaned)
-    job_link.close()
 
 
 def _listen(
@@ -135,7 +135,15 @@ def _obey(runner: Runner, command: link.Command, job_link: JobLink, on_orphaned:
             report = link.Ended(runner.discard(command.job_id))
         case _:
             return False
-    if not job_link.send(report):
+    if not _send_end(job_link, command.job_id, report):
         # Nobody reads it, or user code closed the link's descriptor; only the end of the process still tells.
         on_orphaned()
     return True
+
+
+def _send_end(job_link: JobLink, job_id: int, report: link.Report) -> bool:
+    try:
+        return job_link.send(report)
+    except HostError as error:
+        _logger.error("The job failed: %s", error, extra={"job_id": job_id})
+        return job_link.send(link.Ended(failed_result(job_id, str(error))))

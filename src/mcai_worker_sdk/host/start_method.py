@@ -1,4 +1,4 @@
-"""How the job process is started: ``fork`` when that is safe, else ``spawn``."""
+"""How the first job process is started: by a fork when that is safe, else as a program of its own."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["choose_start_method"]
 _PROCESS = Path("/proc/self")
 
 
-def choose_start_method() -> tuple[Literal["fork", "spawn"], str]:
+def choose_start_method() -> tuple[Literal["fork", "run"], str]:
     """
-    Choose how to start the job process.
+    Choose how to start the first job process.
 
     A fork copies one thread and every lock: with other threads about (Python's, or those a library such as OpenBLAS
     started on import) the copy can deadlock, and a CUDA context does not survive it. A fork is instant and shares the
-    memory of all that the worker's script imported; a spawn imports the script again.
+    memory of all that the worker's script imported; a program of its own runs the script again.
 
     Returns:
-        The method of :mod:`multiprocessing`, and the reason in words for the log.
+        The method, and the reason in words for the log.
     """
     if sys.platform != "linux":
-        return "spawn", f"fork is not safe on {sys.platform}"
+        return "run", f"fork is not safe on {sys.platform}"
     if threading.active_count() > 1 or _native_threads() > 1:
-        return "spawn", "the worker's script started threads"
+        return "run", "the worker's script started threads"
     if _holds_gpu():
-        return "spawn", "the worker's script opened a GPU"
+        return "run", "the worker's script opened a GPU"
     return "fork", "no threads, no GPU"
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
-from mcai_worker_sdk.host import link
+from mcai_worker_sdk.errors import HostError
+from mcai_worker_sdk.host import frames, link
 
 __all__ = ["SupervisedLink"]
 
-_READ_BYTES = 1 << 18
+#: How many packets are read before the event loop has its turn again.
+_PACKETS_A_TURN = 64
 
 
 class SupervisedLink:
@@ -20,68 +23,100 @@ class SupervisedLink:
     Args:
         sock: The supervisor's end of the socket pair.
         on_report: Called for every report, in order.
+        on_unreadable: Called once, with the reason, when something came that is no report; nothing is read after it.
     """
 
-    def __init__(self, sock: socket.socket, on_report: Callable[[link.Report], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_report: Callable[[link.Report], None],
+        on_unreadable: Callable[[HostError], None],
+    ) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._on_report = on_report
-        self._buffer = link.FrameBuffer()
-        self._unsent = bytearray()
+        self._on_unreadable = on_unreadable
+        self._reader = frames.FrameReader()
+        self._writer = frames.FrameWriter()
+        self._unsent: deque[bytes] = deque()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(sock, self.drain)
+        self._loop.add_reader(sock, self._read_some)
+        self._is_read = True
         self._closed = False
 
     def send(self, command: link.Command) -> None:
         """Send a command; what the socket does not take at once follows by itself."""
         if self._closed:
             return
-        frame = link.encode(command)
-        if self._unsent:
-            self._unsent += frame
-            return
-        sent = self._send_some(frame)
-        if sent < len(frame):
-            self._unsent += frame[sent:]
-            self._loop.add_writer(self._socket, self._flush)
+        is_waiting = bool(self._unsent)
+        self._unsent.extend(self._writer.packets(link.encode(command)))
+        if not is_waiting:
+            self._flush()
+            if self._unsent:
+                self._loop.add_writer(self._socket, self._flush)
 
     def drain(self) -> None:
-        """Read what has arrived. Called by the loop, and once more when the job process died."""
-        while not self._closed:
-            try:
-                data = self._socket.recv(_READ_BYTES)
-            except BlockingIOError:
+        """Read all that has arrived: when the job process died."""
+        while self._read_one():
+            pass
+
+    def _read_some(self) -> None:
+        """Called by the loop, which must have its turn however fast a job logs."""
+        for _ in range(_PACKETS_A_TURN):
+            if not self._read_one():
                 return
-            except OSError:
-                data = b""
-            if not data:
-                # The end of the process, which the host watches, says what it means.
-                self._loop.remove_reader(self._socket)
-                return
-            for body in self._buffer.feed(data):
-                self._on_report(link.decode_report(body))
-            if len(data) < _READ_BYTES:
-                return
+
+    def _read_one(self) -> bool:
+        """Read a packet and hand over what ends with it; False when there is none."""
+        if not self._is_read:
+            return False
+        try:
+            data = self._socket.recv(frames.PACKET_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            # The end of the process, which the host watches, says what it means.
+            self._stop_reading()
+            return False
+        for report in self._reports(data):
+            self._on_report(report)
+        return True
+
+    def _reports(self, data: bytes) -> Iterator[link.Report]:
+        try:
+            for frame in self._reader.feed(data):
+                yield link.decode_report(frame)
+        except HostError as error:
+            self._stop_reading()
+            self._on_unreadable(error)
 
     def close(self) -> None:
         """Close the link. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._socket)
+        self._stop_reading()
         self._loop.remove_writer(self._socket)
         self._socket.close()
 
-    def _send_some(self, data: bytes | bytearray) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            # The process died: its end is reported by the host, and nobody reads this any more.
-            return len(data)
+    def _stop_reading(self) -> None:
+        self._is_read = False
+        self._loop.remove_reader(self._socket)
 
     def _flush(self) -> None:
-        del self._unsent[: self._send_some(self._unsent)]
-        if not self._unsent:
-            self._loop.remove_writer(self._socket)
+        while self._unsent:
+            packet = self._unsent.popleft()
+            try:
+                sent = self._socket.send(packet)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                # The process died: its end is reported by the host, and nobody reads this any more.
+                self._unsent.clear()
+                break
+            if sent < len(packet):
+                self._unsent.appendleft(packet[sent:])
+                return
+        self._loop.remove_writer(self._socket)

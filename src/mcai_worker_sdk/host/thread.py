@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import psutil
 
+from mcai_worker_sdk.errors import HostError
 from mcai_worker_sdk.host import link
 from mcai_worker_sdk.host.base import HostLimits, WorkerSetup
 from mcai_worker_sdk.host.job_link import JobLink
@@ -20,11 +21,12 @@ from mcai_worker_sdk.host.linked import LinkedHost
 from mcai_worker_sdk.host.serving import serve
 from mcai_worker_sdk.host.supervised_link import SupervisedLink
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.protocol.responses import JobResult, JobState
+from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 
 __all__ = ["ThreadHost"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class ThreadHost(LinkedHost):
@@ -49,13 +51,18 @@ class ThreadHost(LinkedHost):
         """Start the thread."""
         self._on_event = on_event
         supervisor_end, job_end = link.socket_pair()
-        self._link = SupervisedLink(supervisor_end, self._take_report)
-        threading.Thread(
-            target=serve,
-            args=(self._setup, JobLink(job_end), lambda: None),
-            name="mcai-job",
-            daemon=True,
-        ).start()
+        self._link = SupervisedLink(supervisor_end, self._take_report, self._link_is_unreadable)
+        threading.Thread(target=self._serve, args=(JobLink(job_end),), name="mcai-job", daemon=True).start()
+
+    def _serve(self, job_link: JobLink) -> None:
+        serve(self._setup, job_link, on_orphaned=lambda: None)
+        job_link.close()
+
+    def _link_is_unreadable(self, error: HostError) -> None:
+        """Nothing more is heard of the thread, and nothing can end it: its job fails, and the worker ends."""
+        if self._job is not None:
+            self._on_job_over(failed_result(self._job.job_id, str(error)))
+        self._on_event(ev.HostFailed(str(error)))
 
     def kill(self, verdict: JobResult, reason: str) -> None:
         """A thread cannot be killed: the job is told to stop, and that is all."""

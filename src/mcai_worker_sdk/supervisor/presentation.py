@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from mcai_worker_sdk.errors import UnsupportedVersionError
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.responses import JobResult
 from mcai_worker_sdk.versions import check_versions
 
 __all__ = ["OrderPresentation", "make_presentation"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class OrderPresentation(Protocol):

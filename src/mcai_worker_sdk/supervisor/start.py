@@ -1,21 +1,28 @@
-"""What ``Worker.start()`` does: read the settings, then describe, run local orders, or serve the broker."""
+"""
+What ``Worker.start()`` does: read the settings, then describe, run local orders, or serve the broker.
+
+Where the supervisor runs the worker's script again for a job process, it turns that process into it. In other processes
+that come to it below a worker, such as those of a pool in a job, it does nothing.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
-import multiprocessing
 import os
+import socket
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mcai_worker_sdk.errors import ConfigurationError, HostError, WorkerDefinitionError
 from mcai_worker_sdk.host.base import Host, HostLimits, WorkerSetup
-from mcai_worker_sdk.host.job_process import JOB_PROCESS_NAME, ProcessPlan
+from mcai_worker_sdk.host.copies import keep_signals_for_copies
+from mcai_worker_sdk.host.job_process import ProcessPlan, run_job_process
 from mcai_worker_sdk.host.process import ProcessHost
-from mcai_worker_sdk.logs import configure_logging, mask_secret
+from mcai_worker_sdk.host.program import WorkerProgram, worker_program
+from mcai_worker_sdk.launch import LAUNCH, GivenLink
+from mcai_worker_sdk.logs import configure_logging, get_logger, mask_secret
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.identity import worker_identity
 from mcai_worker_sdk.versions import check_versions
@@ -25,7 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["start_worker"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
+
+
+class _Starts:
+    """What the process knows of its calls of ``start()``."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.running_pid: int | None = None
+        """The process in which one runs: this one, or one that this one is a copy of."""
+
+
+_starts = _Starts()
 
 
 def start_worker(worker: Worker) -> None:
@@ -35,9 +54,49 @@ def start_worker(worker: Worker) -> None:
     Raises:
         SystemExit: It could not start, its setup failed, a source order failed or it was ended with an error.
     """
-    if multiprocessing.current_process().name == JOB_PROCESS_NAME:
-        # A spawned job process imports the worker's script, and one without `if __name__ == "__main__":` comes here.
+    if reason := _why_not_here():
+        _logger.debug("start() does nothing here: %s.", reason)
         return
+    _starts.count += 1
+    if LAUNCH.given_link is not None and _starts.count != LAUNCH.given_link.start_number:
+        _logger.debug("start() does nothing here: this worker of the script had ended before the job process began.")
+        return
+    _starts.running_pid = os.getpid()
+    try:
+        if LAUNCH.given_link is None:
+            _start(worker)
+        else:
+            _be_job_process(worker, LAUNCH.given_link)
+    finally:
+        _starts.running_pid = None
+
+
+def _why_not_here() -> str | None:
+    """Why this process is no place for a worker, in words."""
+    if LAUNCH.is_below_job_process or (LAUNCH.given_link is not None and LAUNCH.pid != os.getpid()):
+        return "the script started this process on its way to the job process"
+    if _starts.running_pid not in {None, os.getpid()}:
+        return "this process was forked from one that runs a worker"
+    # Not imported for this: a child of multiprocessing has it loaded.
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and getattr(multiprocessing.current_process(), "_inheriting", False):
+        return "a child process of multiprocessing imports the worker's script"
+    return None
+
+
+def _be_job_process(worker: Worker, given: GivenLink) -> NoReturn:
+    job_end = socket.socket(fileno=given.descriptor)
+    try:
+        settings = Settings.load()
+    except ConfigurationError as error:
+        sys.exit(f"The job process cannot start. {error}")
+    plan = ProcessPlan(_setup_of(worker, settings), settings.log.level, given.supervisor_pid)
+    run_job_process(plan, job_end, is_fork=False)
+
+
+def _start(worker: Worker) -> None:
+    _occupy_standard_descriptors()
+    keep_signals_for_copies()
     try:
         check_versions()
         if worker._is_media:
@@ -56,11 +115,25 @@ def start_worker(worker: Worker) -> None:
     )
     for warning in [*worker._description.warnings(), *worker._model.warnings, *settings.warnings()]:
         _logger.warning("%s", warning)
-    setup = WorkerSetup(worker, worker._parameters, settings, worker._is_media)
+    setup = _setup_of(worker, settings)
     exit_code = _run_local(setup, identity) if settings.source_orders else _serve(setup, identity)
     _logger.info("The worker has ended with exit code %d.", exit_code)
     if exit_code != 0:
         sys.exit(exit_code)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open those that are closed: a socket that got such a number would be written to by whatever prints."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest number that is free is taken, so it is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _setup_of(worker: Worker, settings: Settings) -> WorkerSetup:
+    return WorkerSetup(worker, worker._parameters, settings, worker._is_media)
 
 
 def _identity(settings: Settings, worker: Worker) -> dict[str, Any]:
@@ -141,4 +214,9 @@ def _make_host(setup: WorkerSetup) -> Host:
         from mcai_worker_sdk.host.thread import ThreadHost
 
         return ThreadHost(setup, limits)
-    return ProcessHost(ProcessPlan(setup, settings.log.level, os.getpid()), limits)
+    program: WorkerProgram | HostError
+    try:
+        program = worker_program(_starts.count)
+    except HostError as error:
+        program = error
+    return ProcessHost(ProcessPlan(setup, settings.log.level, os.getpid()), limits, program)
