@@ -102,14 +102,82 @@ PRIVATE_NAMES = [
     PrivateName("parameters/fields.py", "pydantic:BaseModel.__pydantic_complete__", "see whether names are missing"),
     PrivateName("parameters/fields.py", "dataclass().__pydantic_fields__", "read the fields of a dataclass"),
     PrivateName("parameters/fields.py", "dataclass().__pydantic_config__", "read how a dataclass takes its ids"),
+    PrivateName("parameters/fields.py", "dataclass().__pydantic_core_schema__", "read the ids of the fields"),
     PrivateName("parameters/fields.py", "validator().decorator_info", "find the validators of a class"),
     PrivateName("parameters/model.py", "dataclass().__pydantic_core_schema__", "publish the JSON Schema"),
     PrivateName("parameters/model.py", "dataclass().__pydantic_validator__", "check an order"),
-    PrivateName("settings.py", "pydantic:BaseModel.__repr_args__", "keep secrets out of the settings' repr", ("self",)),
+    PrivateName(
+        "settings/tables.py", "pydantic:BaseModel.__repr_args__", "keep secrets out of the settings' repr", ("self",)
+    ),
     # Python
     PrivateName("host/job_process.py", "os:_exit", "end an orphaned job process at once", ("status",)),
+    PrivateName("host/ending.py", "os:_exit", "end a job process that has done all of that", ("status",)),
+    PrivateName("host/ending.py", "atexit:_clear", "leave the script's exit functions to the parent of a fork"),
+    PrivateName("host/ending.py", "atexit:_run_exitfuncs", "call the exit functions of a job process"),
+    PrivateName(
+        "host/ending.py", "threading:_shutdown", "tell executors that a job process ends, and wait for its threads"
+    ),
+    PrivateName(
+        "host/ending.py", "weakref:finalize._registry", "leave the script's finalizers to the parent of a fork"
+    ),
+    PrivateName(
+        "host/ending.py", "weakref:finalize._registered_with_atexit", "have the finalizers of a fork run at its end"
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.process:_children",
+        "leave the script's child processes to the parent of a fork",
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.util:_finalizer_registry",
+        "leave the script's shared objects to the parent of a fork",
+    ),
+    PrivateName(
+        "host/ending.py", "multiprocessing.util:_run_after_forkers", "have shared objects of the script work in a fork"
+    ),
+    PrivateName(
+        "host/ending.py", "multiprocessing.util:_exit_function", "end the child processes of a fork at its end"
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.resource_tracker:_resource_tracker",
+        "give a fork a resource tracker of its own",
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.resource_tracker:_resource_tracker._fd",
+        "give a fork a resource tracker of its own",
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.resource_tracker:_resource_tracker._pid",
+        "give a fork a resource tracker of its own",
+    ),
+    PrivateName("host/ending.py", "multiprocessing.forkserver:_forkserver", "give a fork a fork server of its own"),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.forkserver:_forkserver._forkserver_address",
+        "give a fork a fork server of its own",
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.forkserver:_forkserver._forkserver_alive_fd",
+        "give a fork a fork server of its own",
+    ),
+    PrivateName(
+        "host/ending.py",
+        "multiprocessing.forkserver:_forkserver._forkserver_pid",
+        "give a fork a fork server of its own",
+    ),
+    PrivateName("host/program.py", "sys:_getframe", "find the script that came by standard input"),
     PrivateName("host/runner.py", "os:_exit", "end a process that a job forked", ("status",)),
     PrivateName("host/thread.py", "os:_exit", "leave a job behind that cannot be ended", ("status",)),
+    PrivateName(
+        "supervisor/start.py",
+        "multiprocessing.process:Process()._inheriting",
+        "see that a child of multiprocessing imports the script",
+    ),
     PrivateName("supervisor/local.py", "os:_exit", "end at the second Ctrl-C", ("status",)),
     PrivateName("supervisor/local.py", "_thread:start_new_thread", "ask a job to stop inside a signal handler"),
     PrivateName(
@@ -124,8 +192,10 @@ PRIVATE_NAMES = [
     ),
     PrivateName("parameters/annotations.py", "sys:_getframe", "find the functions around a class"),
     PrivateName("parameters/annotations.py", "typing:ForwardRef().__forward_arg__", "read what an annotation names"),
+    PrivateName("parameters/declarations.py", "typing:Annotated().__metadata__", "look into an annotation"),
     PrivateName("parameters/fields.py", "typing:Annotated().__metadata__", "find a default in an annotation"),
     PrivateName("parameters/model.py", "sys:_getframe", "find the function that defines a class"),
+    PrivateName("worker.py", "sys:_getframe", "see whether the script makes a worker"),
 ]
 
 
@@ -163,10 +233,19 @@ def make_annotated() -> Any:
     return typing.Annotated[int, "metadata"]
 
 
+def make_inheriting_process() -> Any:
+    """Only a child that imports the script has it; it is set by the code that does so."""
+    import multiprocessing.spawn
+
+    sets = "_inheriting = True" in inspect.getsource(multiprocessing.spawn._main)  # type: ignore[attr-defined]
+    return types.SimpleNamespace(**{"_inheriting": True} if sets else {})
+
+
 #: How one is had of what only an instance has.
 INSTANCES: dict[str, Callable[[], Any]] = {
     "dataclass": make_dataclass,
     "logging:Formatter": lambda: pkgutil.resolve_name("logging:Formatter")("%(message)s"),
+    "multiprocessing.process:Process": make_inheriting_process,
     "pika.channel:Channel": make_channel,
     "typing:Annotated": make_annotated,
     "typing:ForwardRef": lambda: pkgutil.resolve_name("typing:ForwardRef")("Later"),
@@ -216,12 +295,25 @@ PYTHONS_OWN = {
     name
     for thing in (object, type, dict, BaseException, types.FunctionType, types.ModuleType, ast)
     for name in dir(thing)
-} | {"__all__", "__main__", "__notes__", "__post_init__", "__slots__", "__stderr__", "__version__", "__weakref__"}
+} | {
+    "__all__",
+    "__main__",
+    "__notes__",
+    "__parameters__",
+    "__post_init__",
+    "__slots__",
+    "__stderr__",
+    "__stdout__",
+    "__version__",
+    "__weakref__",
+}
 
 HOUSE = {module.name: module for module in read_house()}
 LISTED = {(private.file, private.name) for private in PRIVATE_NAMES}
 #: A module that is private as a whole, and an argument, are listed under what is used of them.
 LISTED |= {("supervisor/local.py", "_thread"), ("parameters/fields.py", "_types_namespace")}
+#: Documentation of attrs names this mark of its classes, and attrs itself is not needed to look for the mark.
+LISTED |= {("parameters/declarations.py", "__attrs_attrs__")}
 
 
 def is_private(name: str) -> bool:
@@ -343,7 +435,9 @@ def test_a_planted_private_name_is_found(text: str):
 def test_a_name_is_listed_for_the_file_that_uses_it_alone():
     text = "import logging\nlogging.Formatter()._fmt"
 
-    assert [len(list(unlisted_private_name(Module(path, text)))) for path in ("logs.py", "channel.py")] == [0, 1]
+    assert [
+        len(list(unlisted_private_name(Module(path, text)))) for path in ("logs/configuration.py", "channel.py")
+    ] == [0, 1]
 
 
 def test_the_packages_own_underscores_are_let_through():
