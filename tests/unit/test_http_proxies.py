@@ -270,9 +270,12 @@ async def test_a_proxy_that_refuses_is_named_with_its_answer(scheme: str, status
 
 
 async def test_a_proxy_that_is_silent_ends_at_the_time_out():
+    left = asyncio.Event()
+
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.transport.abort()
+        left.set()
 
     listening = await asyncio.start_server(silence, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
@@ -282,6 +285,7 @@ async def test_a_proxy_that_is_silent_ends_at_the_time_out():
         with pytest.raises(HttpError, match=r"gave no answer within 0.1 s, through the proxy http://127.0.0.1"):
             await client.request("GET", "/x")
         await client.close()
+        await left.wait()
 
 
 async def test_the_backend_that_a_proxy_keeps_away_is_told_with_the_proxy():
