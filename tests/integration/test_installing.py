@@ -23,10 +23,10 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 PARTS = [".ci", "docs", "examples", "packaging", "src", "LICENSE", "Makefile", "README.md", "pyproject.toml"]
 DEPLOY = "docs/howto/deploy.md"
 MIGRATE = "docs/howto/migrate.md"
+TUTORIAL = "docs/tutorial.md"
 #: The pages that install the SDK, each with the folder of a checkout that its lines are for.
 PAGES = {
     "README.md": ".",
-    "docs/tutorial.md": ".",
     "docs/howto/install.md": ".",
     MIGRATE: ".",
     "packaging/media/README.md": ".",
@@ -143,6 +143,22 @@ def test_a_line_that_installs_the_sdk_does_and_what_follows_it_runs(
         environment.run(script, checkout / PAGES[page])
 
     assert_that_it_is_installed(environment, tmp_path, media="media" in line)
+
+
+def test_the_tutorial_is_followed_from_the_first_line_to_the_broker(
+    environment: Environment, checkout: Path, tmp_path: Path
+):
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "examples" / "minimal", project, ignore=shutil.ignore_patterns("__pycache__"))
+    (install, *blocks, connect) = shell_blocks(TUTORIAL)
+    environment.run("\n".join(install), checkout)
+
+    logs = [environment.run("\n".join(block), project) for block in blocks]
+
+    assert ["Hello, Media Cloud AI!" in log for log in logs] == [True, True, False], "run, run as a module, described"
+    assert json.loads(logs[-1])["name"] == "my_python_worker"
+    assert connect == ["AMQP_HOSTNAME=rabbitmq.example AMQP_QUEUE=job_greeting python py_mcai_worker/worker.py"]
+    assert_that_it_is_installed(environment, tmp_path, media=False)
 
 
 def test_a_missing_extra_comes_by_the_line_that_the_error_names(
