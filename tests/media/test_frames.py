@@ -99,8 +99,10 @@ def test_an_array_of_another_type_is_a_copy(media_files, tmp_path):
     frame = one_frame(media_files("odd.mkv"), tmp_path, chain=filters(("format", {"pix_fmts": "gray"})))
     assert np.asarray(frame, dtype=np.float32).dtype == np.float32
     assert np.array(frame).flags.writeable
+    # numpy 1 cannot ask for an array that is no copy.
+    as_it_is = np.asarray if np.__version__ >= "2" else type(frame).__array__
     with pytest.raises(ValueError, match="needs a copy"):
-        np.asarray(frame, dtype=np.float32, copy=False)
+        as_it_is(frame, dtype=np.float32, copy=False)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mcai_worker_sdk.media.plane_layout import PlaneLayout
+from mcai_worker_sdk.media.pyav import sound_planes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +29,9 @@ def audio_planes(av_frame: Any) -> list[memoryview]:
     """The samples: one plane for a packed format, one for each channel of a planar one; without padding."""
     sample_format = av_frame.format
     size: int = av_frame.samples * sample_format.bytes
-    channels: int = av_frame.layout.nb_channels
-    if sample_format.is_planar:
-        return [memoryview(plane)[:size].toreadonly() for plane in av_frame.planes[:channels]]
-    return [memoryview(av_frame.planes[0])[: size * channels].toreadonly()]
+    if not sample_format.is_planar:
+        size *= av_frame.layout.nb_channels
+    return [memoryview(plane)[:size].toreadonly() for plane in sound_planes(av_frame)]
 
 
 def plane_array(plane: Any, data: memoryview, layout: PlaneLayout) -> np.ndarray[Any, Any]:

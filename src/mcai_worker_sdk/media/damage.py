@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
+from mcai_worker_sdk.media.pyav import exact
 
 __all__ = ["DamageReport", "declared_end", "judge_end"]
 
@@ -47,13 +48,13 @@ def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: 
         last_packet: The last packet that was read from the stream, ``None`` when there was none.
         packet_count: How many were read; ``None`` when the stream was not read from its beginning.
     """
-    expected = declared_end(stream, format_name)
-    if expected is None:
+    expected, time_base = declared_end(stream, format_name), exact(stream.time_base)
+    if expected is None or time_base is None:
         return
     end = packet_length = Fraction(0)
     if last_packet is not None and last_packet.pts is not None:
-        packet_length = (last_packet.duration or 0) * stream.time_base
-        end = last_packet.pts * stream.time_base + packet_length
+        packet_length = (last_packet.duration or 0) * time_base
+        end = last_packet.pts * time_base + packet_length
     if expected - end <= _TOLERANCE_SECONDS + 2 * packet_length:
         return
     report.early_end = f"stream {stream.index} stops at {float(end):.2f} s of {float(expected):.2f} s"
@@ -69,7 +70,8 @@ def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: 
 def declared_end(stream: Any, format_name: str) -> Fraction | None:
     """When a stream ends by its container's header, in seconds of its time stamps; ``None`` when that is not said."""
     formats = _DECLARING_FORMATS.intersection(format_name.split(","))
-    if not formats or not stream.time_base or is_attached_picture(stream):
+    time_base = exact(stream.time_base)
+    if not formats or time_base is None or is_attached_picture(stream):
         return None
     tag = _DURATION_TAG.match(stream.metadata.get("DURATION", ""))
     if tag is not None:
@@ -79,7 +81,7 @@ def declared_end(stream: Any, format_name: str) -> Fraction | None:
     # of the only one.
     if not stream.duration or ("matroska" in formats and not _is_only_stream(stream)):
         return None
-    end: Fraction = ((stream.start_time or 0) + stream.duration) * stream.time_base
+    end: Fraction = ((stream.start_time or 0) + stream.duration) * time_base
     return end
 
 

@@ -10,6 +10,7 @@ from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
 from mcai_worker_sdk.media.format_context import StreamDescriptor
+from mcai_worker_sdk.media.pyav import exact
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet, encoding_fault
 from mcai_worker_sdk.media.xml_roots import is_ttml
@@ -53,9 +54,9 @@ class DataDecoder:
         """
         self.stream_index: int = stream.index
         self.has_ended = False
-        self._time_base = stream.time_base
+        self._time_base = exact(stream.time_base)
         self._range = time_range
-        self._ticks = time_range.in_ticks(stream.time_base)
+        self._ticks = time_range.in_ticks(self._time_base)
         self._report = report
         self._wants_documents = wants_documents
         self._codec_name = descriptor.codec_name

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import av.error
-import av.packet
 from av.codec.codec import Capabilities
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.damage import DamageReport, judge_end
 from mcai_worker_sdk.media.lead_in import LeadIn
+from mcai_worker_sdk.media.pyav import exact, pushing_packet
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.sizes import FrameSizer
 from mcai_worker_sdk.media.timestamps import AudioTimes, VideoTimes
@@ -40,10 +40,10 @@ class FrameDecoder:
         self._stream = stream
         self._codec = stream.codec_context
         self._codec.copy_opaque = True
-        self._time_base = stream.time_base
+        self._time_base = exact(stream.time_base)
         # An attached picture has no time: it belongs to every range.
         is_timed = not is_attached_picture(stream)
-        self._ticks = (time_range if is_timed else TimeRange()).in_ticks(stream.time_base)
+        self._ticks = (time_range if is_timed else TimeRange()).in_ticks(self._time_base)
         self._is_ranged = is_timed and time_range != TimeRange()
         self._report = report
         self._packet_count = 0
@@ -164,21 +164,11 @@ class FrameDecoder:
         return frames
 
     def _pushing_packets(self) -> list[Any]:
-        side_data: Any = getattr(av.packet, "PacketSideData", None)
         has_frame_threads = self.is_video and self._codec.codec.capabilities & Capabilities.frame_threads
-        # PyAV has that class since version 16. What devices make of such packets is not known.
-        if side_data is None or not has_frame_threads or self._codec.is_hwaccel:
+        # What devices make of such packets is not known.
+        if not has_frame_threads or self._codec.is_hwaccel:
             return []
-        packets = []
-        for _ in range(self._codec.thread_count - 1):
-            packet = av.Packet()
-            packet.time_base = self._time_base
-            # FFmpeg takes a packet that has neither data nor side data for the end. This side data, one byte, goes with
-            # every packet of a transport stream, and decoders do not look at it.
-            kind = av.packet.packet_sidedata_type_from_literal("mpegts_stream_id")
-            side_data(kind, 1).to_packet(packet, move=True)
-            packets.append(packet)
-        return packets
+        return [pushing_packet(self._time_base) for _ in range(self._codec.thread_count - 1)]
 
     def _count_corrupt(self, frames: list[Any]) -> list[Any]:
         for frame in frames:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import av.logging
-from av.container import InputContainer
 
 __all__ = ["DumpFacts", "read_dump"]
 
@@ -28,8 +28,8 @@ class DumpFacts:
     """Clockwise degrees a player turns the picture by, by the stream's index; only where it does."""
 
 
-def read_dump(container: InputContainer) -> DumpFacts:
-    """Read FFmpeg's description (what ``ffprobe`` prints) of an opened source."""
+def read_dump(container: Any) -> DumpFacts:
+    """Read FFmpeg's description (what ``ffprobe`` prints) of an opened ``av.container.InputContainer``."""
     facts = DumpFacts()
     index = -1
     for line in _dump(container).splitlines():
@@ -45,12 +45,12 @@ def read_dump(container: InputContainer) -> DumpFacts:
     return facts
 
 
-def _dump(container: InputContainer) -> str:
+def _dump(container: Any) -> str:
     # The description goes through FFmpeg's log, at the level "info".
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
-        text: str = container.dumps_format()  # type: ignore[attr-defined]
+        text: str = container.dumps_format()
     finally:
         av.logging.set_level(level)
     return text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import av.error
@@ -13,6 +13,7 @@ from av.filter import Graph
 
 from mcai_worker_sdk.errors import MediaFilterError
 from mcai_worker_sdk.media.descriptors import Filter
+from mcai_worker_sdk.media.pyav import exact, use_one_thread
 from mcai_worker_sdk.media.sizes import FrameSizer
 
 __all__ = ["FilterChain"]
@@ -48,9 +49,9 @@ class FilterChain:
         """
         self._stream_index: int = stream.index
         self.is_video: bool = stream.type == "video"
-        self._time_base = stream.time_base
-        self._pixel_aspect = stream.sample_aspect_ratio if self.is_video else None
-        self._frame_rate = stream.guessed_rate if self.is_video else None
+        self._time_base = exact(stream.time_base)
+        self._pixel_aspect = exact(stream.sample_aspect_ratio) if self.is_video else None
+        self._frame_rate = exact(stream.guessed_rate) if self.is_video else None
         self._filters = tuple(filters)
         self._sizer = FrameSizer(is_video=self.is_video)
         self._graph: Graph | None = None
@@ -77,11 +78,12 @@ class FilterChain:
                 yield from self._adapt(frame)
             try:
                 self._source.push(frame)
-            except av.error.ArgumentError:
-                yield from self._adapt(frame)
-                self._push(frame)
             except av.error.FFmpegError as error:
-                self._note_end(error)
+                if error.errno == errno.EINVAL:
+                    yield from self._adapt(frame)
+                    self._push(frame)
+                else:
+                    self._note_end(error)
         yield from self._pull()
 
     def flush(self) -> Iterator[list[Any]]:
@@ -147,9 +149,8 @@ class FilterChain:
     def _build(self, key: tuple[Any, ...], filters: Sequence[Filter]) -> tuple[Graph, Any, Any]:
         graph = Graph()
         if not self.is_video:
-            # One thread is enough for sound. PyAV before 18 cannot say so.
-            with suppress(AttributeError):
-                graph.threads = 1
+            # One thread is enough for sound.
+            use_one_thread(graph)
         source = self._add_source(graph, key)
         last = source
         for position, item in enumerate(filters):

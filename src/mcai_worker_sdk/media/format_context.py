@@ -72,7 +72,7 @@ class FormatContext:
     packet_size: int = 0
     """Always 0; kept for existing workers."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """The container's metadata, sorted by key."""
+    """The container's metadata, sorted by key; a tag that is not UTF-8 is read as Windows-1252."""
     streams: Sequence[StreamDescriptor] = ()
     """The streams, in the order of their indexes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mcai_worker_sdk.media.arrays import audio_array, audio_planes, channel_arrays, plane_array, video_planes
 from mcai_worker_sdk.media.pixel_formats import pixel_format_number, sample_format_number
 from mcai_worker_sdk.media.plane_layout import plane_layouts
+from mcai_worker_sdk.media.pyav import exact, rgb_image, sound_planes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,12 +32,12 @@ class Frame:
     """
     A decoded, filtered picture or block of audio samples.
 
-    Frames own their memory: keep them after ``process_frames`` returns, use them from any thread.
+    Frames own their memory: keep them after ``process_frames`` returns, use them from any thread, and from several.
     ``data`` and the arrays are read-only views of that memory, since the decoder may still refer to it.
     Copy before writing.
     """
 
-    __slots__ = ("_av_frame", "_data", "_is_video", "_top_field_first")
+    __slots__ = ("_av_frame", "_conversion", "_data", "_is_video", "_top_field_first")
 
     def __init__(self, av_frame: Any, *, is_video: bool, top_field_first: Callable[[Any], bool] | None = None) -> None:
         """
@@ -47,6 +49,7 @@ class Frame:
         self._av_frame = av_frame
         self._is_video = is_video
         self._data: list[memoryview] | None = None
+        self._conversion = threading.Lock()
         self._top_field_first = top_field_first
 
     @property
@@ -83,8 +86,7 @@ class Frame:
     @property
     def time_base(self) -> Fraction | None:
         """Unit of :attr:`pts` in seconds: the stream's, or that of the last filter that changed it."""
-        time_base: Fraction | None = self._av_frame.time_base
-        return time_base
+        return exact(self._av_frame.time_base)
 
     @property
     def time_seconds(self) -> float | None:
@@ -172,11 +174,10 @@ class Frame:
         Video: lines of ``data`` are this far apart, padding included. Audio: only the first entry is set, to the size
         FFmpeg allocated for a plane, which may be more than ``data`` holds.
         """
-        planes = self._av_frame.planes
         if self._is_video:
-            sizes = [abs(plane.line_size) for plane in planes]
+            sizes = [abs(plane.line_size) for plane in self._av_frame.planes]
         else:
-            sizes = [planes[0].buffer_size] if planes else []
+            sizes = [sound_planes(self._av_frame)[0].buffer_size]
         return sizes + [0] * (PLANE_COUNT - len(sizes))
 
     @property
@@ -250,7 +251,9 @@ class Frame:
         """
         if not self._is_video:
             raise TypeError("The frame holds audio; expected a picture. Call to_image on frames of a video stream.")
-        return self._av_frame.to_image()
+        # PyAV takes the colour tags off the picture for as long as it is converted.
+        with self._conversion:
+            return rgb_image(self._av_frame)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -267,11 +270,11 @@ class Frame:
 
     def __dlpack__(self, **options: Any) -> CapsuleType:
         """DLPack of :meth:`to_ndarray`: without a copy for video of one plane, else of a copy."""
-        planes = self._av_frame.planes
-        layouts = plane_layouts(self._av_frame.format) if self._is_video and len(planes) == 1 else None
-        if layouts is not None and planes[0].line_size > 0:
+        layouts = plane_layouts(self._av_frame.format) if self._is_video else None
+        plane = self._av_frame.planes[0] if layouts is not None and len(layouts) == 1 else None
+        if layouts is not None and plane is not None and plane.line_size > 0:
             # numpy exports no read-only array, so this one view is writable; its user must not write.
-            array = plane_array(planes[0], memoryview(planes[0]), layouts[0])
+            array = plane_array(plane, memoryview(plane), layouts[0])
         else:
             array = self.to_ndarray().copy()
         capsule: CapsuleType = array.__dlpack__(**options)

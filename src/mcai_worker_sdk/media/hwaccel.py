@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import av
 import av.error
-from av.codec.hwaccel import HWAccel
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from mcai_worker_sdk.logs import get_logger
 
@@ -30,10 +30,15 @@ def usable_hwaccel(device_type: str | None) -> HWAccel | None:
     """
     if device_type is None:
         return None
-    try:
-        device = HWAccel(device_type, allow_software_fallback=True)
-        device.create(av.Codec(_COMMON_CODEC, "r"))
-    except (av.error.FFmpegError, RuntimeError, ValueError, NotImplementedError) as error:
-        _LOGGER.warning("No %s device can decode here (%s); the CPU decodes instead", device_type, error)
-        return None
-    return device
+    fault: object = f"the FFmpeg of PyAV knows {', '.join(hwdevices_available())}"
+    # PyAV takes any device for one whose name FFmpeg does not know.
+    if device_type in hwdevices_available():
+        try:
+            device = HWAccel(device_type, allow_software_fallback=True)
+            device.create(av.Codec(_COMMON_CODEC, "r"))
+        except (av.error.FFmpegError, RuntimeError, ValueError, NotImplementedError) as error:
+            fault = error
+        else:
+            return device
+    _LOGGER.warning("No %s device can decode here (%s); the CPU decodes instead", device_type, fault)
+    return None

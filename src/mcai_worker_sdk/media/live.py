@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import av
 import av.error
 
 from mcai_worker_sdk.channel import McaiChannel
@@ -16,6 +15,7 @@ from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.live_documents import document_context, received_documents
 from mcai_worker_sdk.media.probe import probe
+from mcai_worker_sdk.media.pyav import open_input
 from mcai_worker_sdk.media.results import encode_result
 from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, open_connection, parse_srt_url
@@ -227,7 +227,7 @@ def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hw
 
 
 def _open_av(file: str | SrtReader, hwaccel: str | None, **options: Any) -> Any:
-    return av.open(file, mode="r", metadata_errors="replace", hwaccel=usable_hwaccel(hwaccel), **options)
+    return open_input(file, hwaccel=usable_hwaccel(hwaccel), **options)
 
 
 def _source_error(url: str, error: Exception) -> MediaSourceError:

@@ -10,6 +10,7 @@ from av.container import InputContainer
 
 from mcai_worker_sdk.media.dump import DumpFacts, read_dump
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
+from mcai_worker_sdk.media.pyav import exact, plain_tags
 
 __all__ = ["probe"]
 
@@ -27,7 +28,7 @@ def probe(container: InputContainer) -> FormatContext:
         start_time=_container_seconds(container.start_time),
         duration=_container_seconds(container.duration),
         bit_rate=container.bit_rate or None,
-        metadata=dict(sorted(container.metadata.items())),
+        metadata=dict(sorted(plain_tags(container.metadata).items())),
         streams=tuple(_describe(stream, facts) for stream in container.streams),
     )
 
@@ -49,23 +50,24 @@ def _describe(stream: Any, dump: DumpFacts) -> StreamDescriptor:
             "channel_layout": _layout_name(codec.layout),
         }
     if stream.type == "video":
-        facts["avg_frame_rate"] = _rate(stream.average_rate)
-        facts["r_frame_rate"] = _rate(stream.base_rate)
+        facts["avg_frame_rate"] = _rate(exact(stream.average_rate))
+        facts["r_frame_rate"] = _rate(exact(stream.base_rate))
     codec_name = codec.codec.canonical_name if codec is not None else dump.codec_names.get(stream.index)
-    metadata = dict(stream.metadata)
+    metadata = plain_tags(stream.metadata)
     if stream.index in dump.rotations:
         # Under this name, and clockwise, existing workers know it from the metadata of older versions of FFmpeg.
         metadata.setdefault("rotate", str(dump.rotations[stream.index]))
+    time_base = exact(stream.time_base)
     return StreamDescriptor(
         index=stream.index,
         kind=f"AVMEDIA_TYPE_{stream.type.upper()}",
         nb_frames=stream.frames,
-        start_time=_stream_seconds(stream.start_time, stream.time_base),
-        duration=_stream_seconds(stream.duration, stream.time_base),
+        start_time=_stream_seconds(stream.start_time, time_base),
+        duration=_stream_seconds(stream.duration, time_base),
         stream_metadata=metadata,
-        time_base=stream.time_base,
+        time_base=time_base,
         codec_name=None if codec_name in _NO_CODEC else codec_name,
-        language=stream.language,
+        language=metadata.get("language"),
         disposition=tuple(flag.name for flag in stream.disposition if flag.name),
         **facts,
     )

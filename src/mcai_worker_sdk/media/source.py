@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import av.error
 from av.container import InputContainer
 
@@ -12,6 +11,7 @@ from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.probe import probe
+from mcai_worker_sdk.media.pyav import open_input, size_bytes
 from mcai_worker_sdk.media.urls import is_network_url, shown_url, url_scheme
 
 __all__ = ["MediaSource", "open_file_source"]
@@ -87,15 +87,12 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
         container,
         context,
         is_live=is_network_url(url) and context.duration is None,
-        ends_by_closing=is_network_url(url) and container.size < 0,
+        ends_by_closing=is_network_url(url) and size_bytes(container) is None,
     )
 
 
 def _open_container(url: str, hwaccel: str | None) -> InputContainer:
     timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(url) else None
     options = _HTTP_OPTIONS if url_scheme(url) in {"http", "https"} else {}
-    device = usable_hwaccel(hwaccel)
-    container: InputContainer = av.open(
-        url, mode="r", metadata_errors="replace", timeout=timeout, hwaccel=device, options=options
-    )
+    container: InputContainer = open_input(url, timeout=timeout, hwaccel=usable_hwaccel(hwaccel), options=options)
     return container

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument, paragraph_to_xml, parse_ebu_tt, timed_texts
+from mcai_worker_sdk.media.text import LEGACY_ENCODING, UTF_8, decode_text, is_utf8, likely_encoding
 from mcai_worker_sdk.media.xml_roots import find_root
 
 __all__ = ["CUE_CODECS", "cues_from_packet", "cues_from_ttml", "encoding_fault"]
@@ -99,9 +100,9 @@ def _overlaps(cue: Cue, start: float, end: float) -> bool:
 def encoding_fault(codec_name: str | None, data: bytes) -> str | None:
     """What is said of a text packet that is not UTF-8, and how it is read; ``None`` when nothing is wrong."""
     # The others say themselves how they are encoded, or are no text.
-    if codec_name not in _UNDECLARED_CODECS or _is_utf8(data):
+    if codec_name not in _UNDECLARED_CODECS or is_utf8(data):
         return None
-    if _encoding(data) == _LEGACY_ENCODING:
+    if likely_encoding(data) == LEGACY_ENCODING:
         return "is not UTF-8; it is read as Windows-1252"
     return "holds bytes that are not UTF-8; they are read as U+FFFD"
 
@@ -117,54 +118,30 @@ _ASS_DRAWING = re.compile(r"\\p(\d+)")
 _ASS_FIELDS_BEFORE_TEXT = 8
 
 
-_UTF_8 = "utf-8-sig"
-#: What subtitle files that are no Unicode are most often.
-_LEGACY_ENCODING = "cp1252"
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _encoding(data: bytes) -> str:
-    """Where characters beyond ASCII are UTF-8 beside bytes that are not, it is UTF-8 that was damaged."""
-    if _is_utf8(data) or not data.decode(errors="ignore").isascii():
-        return _UTF_8
-    return _LEGACY_ENCODING
-
-
-def _decoded(data: bytes, encoding: str | None = None) -> str:
-    return data.decode(encoding or _encoding(data), errors="replace").strip("\x00")
-
-
 def _tidy(text: str) -> str:
     return _BREAKS.sub("\n", text).strip()
 
 
 def _subrip(data: bytes) -> tuple[str, str]:
-    raw = _decoded(data)
+    raw = decode_text(data)
     return raw, _tidy(_SUBRIP_TAG.sub("", _OVERRIDE.sub("", raw)))
 
 
 def _webvtt(data: bytes) -> tuple[str, str]:
-    raw = _decoded(data)
+    raw = decode_text(data)
     return raw, _tidy(_WEBVTT_REFERENCE.sub(lambda found: html.unescape(found.group()), _WEBVTT_TAG.sub("", raw)))
 
 
 def _mov_text(data: bytes) -> tuple[str, str]:
     """Two bytes of length, the text in UTF-8 or, with a byte order mark, UTF-16; boxes with its styles follow."""
     body = data[2 : 2 + int.from_bytes(data[:2], "big")]
-    raw = _decoded(body, "utf-16" if body[:2] in (b"\xfe\xff", b"\xff\xfe") else _UTF_8)
+    raw = decode_text(body, "utf-16" if body[:2] in (b"\xfe\xff", b"\xff\xfe") else UTF_8)
     return raw, _tidy(raw)
 
 
 def _ass(data: bytes) -> tuple[str, str]:
     """``ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text``: the form FFmpeg and Matroska carry."""
-    fields = _decoded(data).split(",", _ASS_FIELDS_BEFORE_TEXT)
+    fields = decode_text(data).split(",", _ASS_FIELDS_BEFORE_TEXT)
     raw = fields[-1]
     is_drawing = False
     shown = []
@@ -180,7 +157,7 @@ def _ass(data: bytes) -> tuple[str, str]:
 
 
 def _plain(data: bytes) -> tuple[str, str]:
-    raw = _decoded(data)
+    raw = decode_text(data)
     return raw, _tidy(raw)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from mcai_worker_sdk.media.pyav import exact
+
 __all__ = ["AudioTimes", "VideoTimes"]
 
 #: Containers that store in which order pictures are decoded, not when they are shown: FFmpeg guesses that from the
@@ -34,7 +36,7 @@ class VideoTimes:
         self._last_pts: int | None = None
         self._last_dts: int | None = None
         self._last_time: Fraction | int | None = None
-        rate, time_base = stream.guessed_rate, stream.time_base
+        rate, time_base = exact(stream.guessed_rate), exact(stream.time_base)
         self._picture_ticks = 1 / (rate * time_base) if rate and time_base else Fraction(1)
 
     def stamp(self, frames: Sequence[Any]) -> None:
@@ -75,7 +77,7 @@ class AudioTimes:
         """
         self.last: Any = None
         """The frame before the next; set by whoever sees that frames need no mending."""
-        self._time_base = stream.time_base
+        self._time_base = exact(stream.time_base)
         self._last_mended: Any = None
         self._mended_end = Fraction(0)
 

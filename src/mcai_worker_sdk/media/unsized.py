@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mcai_worker_sdk.media.pyav import size_bytes
+
 __all__ = ["is_short_read"]
 
 #: What writers put where they do not know the size, as FFmpeg reads it. A pipe cannot be written to twice.
@@ -25,7 +27,8 @@ def is_short_read(stream: Any, packet: Any) -> bool:
     container = stream.container
     if not stream.codec_context.name.startswith("pcm_") or packet.pos is None:
         return False
-    if packet.pos + packet.size < container.size:
+    length = size_bytes(container)
+    if length is None or packet.pos + packet.size < length:
         return False
     if container.format.name == "wav":
         with suppress(OSError, ValueError):
