@@ -7,9 +7,11 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self, TypeVar
+
+import pytest
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.media.live import LiveSource, open_live_source
@@ -48,15 +50,64 @@ def count_frames(path: Path) -> dict[str, int]:
 
 
 @contextmanager
-def ffmpeg_sender(clip: Path, url: str, *, realtime: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    pace = ["-re"] if realtime else []
-    command = ["ffmpeg", "-v", "error", *pace, "-i", str(clip), "-c", "copy", "-f", "mpegts", url]
+def ffmpeg_sender(clip: Path, url: str) -> Iterator[None]:
+    """The ffmpeg command, which sends a clip as fast as it plays."""
+    command = ["ffmpeg", "-v", "error", "-re", "-i", str(clip), "-c", "copy", "-f", "mpegts", url]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        yield process
+        yield
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def ffmpeg_srt_sender(clip: Path, url: str, pause: threading.Event | None = None) -> Iterator[None]:
+    """
+    The ffmpeg command, which sends a clip byte for byte over SRT, and leaves once our end has received all of it.
+
+    Not earlier: libsrt drops what it has not sent when it is closed, from version 1.5.4 on in spite of ``linger``.
+
+    Args:
+        clip: What it sends.
+        url: Where to.
+        pause: When it is set the second half is sent.
+    """
+    data = clip.read_bytes()
+    command = ["ffmpeg", "-v", "error", "-f", "data", "-i", "pipe:0", "-map", "0", "-c", "copy", "-f", "data", url]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    pipe, receive, received_bytes = process.stdin, SrtConnection.receive, 0
+
+    def send() -> None:
+        half = len(data) // 2
+        pipe.write(data[:half])
+        if pause is not None:
+            pause.wait()
+        pipe.write(data[half:])
+        pipe.flush()
+
+    def receive_and_count(connection: SrtConnection, timeout_ms: int | None) -> bytes | None:
+        nonlocal received_bytes
+        message = receive(connection, timeout_ms)
+        received_bytes += len(message or b"")
+        if received_bytes == len(data):
+            pipe.close()
+        return message
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SrtConnection, "receive", receive_and_count)
+        sending = InThread(send)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+            if pause is not None:
+                pause.set()
+            sending.thread.join()
+            with suppress(BrokenPipeError):
+                pipe.close()
 
 
 class InThread:

@@ -103,7 +103,7 @@ def test_a_udp_stream_is_read_until_it_falls_silent(clip, tmp_path, monkeypatch)
     url, worker = f"udp://127.0.0.1:{free_port()}", NotingWorker("AUDIO")
     session = make_session(worker, url, tmp_path / "out.json")[0]
     opening = InThread(session.open)
-    with ffmpeg_sender(clip, f"{url}?pkt_size=1316", realtime=True):
+    with ffmpeg_sender(clip, f"{url}?pkt_size=1316"):
         opening.result()
         with pytest.raises(MediaTimeoutError, match="silent"):
             session.run()

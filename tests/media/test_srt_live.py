@@ -17,16 +17,13 @@ from tests.media.live_support import (
     InThread,
     connect_pair,
     count_frames,
-    ffmpeg_sender,
+    ffmpeg_srt_sender,
     free_port,
     make_channel,
     make_clip,
     open_source_from,
 )
 from tests.media.support import NotingWorker
-
-#: FFmpeg drops what it has not sent yet when it closes, unless told to linger.
-LINGER = "linger=10"
 
 XML = '<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body><div><p>{}</p></div></body></tt>'
 
@@ -86,7 +83,7 @@ def test_every_frame_an_ffmpeg_peer_sends_is_decoded(clip, mode, ours, theirs):
     port = free_port()
     our_host, their_mode = ("", "caller") if mode == "listener" else ("127.0.0.1", "listener")
     url = f"srt://{our_host}:{port}?{ours}"
-    with ffmpeg_sender(clip, f"srt://127.0.0.1:{port}?mode={their_mode}&{LINGER}&{theirs}"):
+    with ffmpeg_srt_sender(clip, f"srt://127.0.0.1:{port}?mode={their_mode}&{theirs}"):
         source = open_live_source(url, channel=make_channel())
         assert isinstance(source, LiveSource)
         counts = decode_counts(source)
@@ -97,14 +94,15 @@ def test_every_frame_an_ffmpeg_peer_sends_is_decoded(clip, mode, ours, theirs):
 
 def test_a_source_is_open_long_before_its_peer_has_sent_all(clip):
     port = free_port()
-    with ffmpeg_sender(clip, f"srt://127.0.0.1:{port}?{LINGER}", realtime=True) as sender:
+    pause = threading.Event()
+    with ffmpeg_srt_sender(clip, f"srt://127.0.0.1:{port}", pause):
         source = open_live_source(f"srt://:{port}", channel=make_channel())
         assert source is not None
-        assert sender.poll() is None
         assert source.is_live
         assert source.context.format_name == "mpegts"
         assert [stream.kind for stream in source.context.streams] == ["AVMEDIA_TYPE_VIDEO", "AVMEDIA_TYPE_AUDIO"]
         assert source.context.duration is None
+        pause.set()
         counts = decode_counts(source)
         source.close()
 
@@ -116,7 +114,7 @@ def test_a_live_job_completes_with_its_results_when_the_peer_closes(clip, tmp_pa
     target = tmp_path / "results.json"
     channel = McaiChannel(7, lambda _job_id, percent: progressions.append(percent))
     session = session_for(worker, channel, source_path=f"srt://:{port}", destination_path=str(target))
-    with ffmpeg_sender(clip, f"srt://127.0.0.1:{port}?{LINGER}"):
+    with ffmpeg_srt_sender(clip, f"srt://127.0.0.1:{port}"):
         session.open()
         result = session.run()
 
