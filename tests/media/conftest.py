@@ -1,8 +1,9 @@
-"""Media files made by the ffmpeg command, once for each version of this file and of ffmpeg."""
+"""Media files made by the ffmpeg command and by PyAV, once for each version of this file and of them."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("av", reason="the extra media is not installed")
+
+from tests.media.versions import FFMPEG_COMMAND, PYAV
 
 VIDEO = ["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=4"]
 NOISE = ["-f", "lavfi", "-i", "anoisesrc=r=48000:d=4:a=0.3:seed=7"]
@@ -182,13 +185,11 @@ RECIPES: dict[str, list[str]] = {
     "mpeg2_interlaced.ts": [
         *VIDEO,
         "-vf",
-        "tinterlace=4",
+        "tinterlace=4,setfield=tff",
         "-c:v",
         "mpeg2video",
         "-flags",
         "+ildct+ilme",
-        "-top",
-        "1",
         "-b:v",
         "3M",
         "-bf",
@@ -274,7 +275,8 @@ class MediaFiles:
         return path
 
     def _make(self, name: str, path: Path) -> None:
-        made = path.with_name(f"making-{name}")
+        # Suites of several Pythons may make it at the same time.
+        made = path.with_name(f"making-{os.getpid()}-{name}")
         if name in DERIVED:
             DERIVED[name](self, made)
         else:
@@ -284,13 +286,18 @@ class MediaFiles:
 
 def ffmpeg(*arguments: str) -> bytes:
     """Run the ffmpeg command; return what it wrote to its standard output."""
-    return subprocess.run(
-        ["ffmpeg", "-nostdin", "-y", "-v", "error", *arguments], check=True, capture_output=True, timeout=120
-    ).stdout
+    run = subprocess.run(
+        ["ffmpeg", "-nostdin", "-y", "-v", "error", *arguments], check=False, capture_output=True, timeout=120
+    )
+    assert run.returncode == 0, f"ffmpeg {' '.join(arguments)}: {run.stderr.decode(errors='replace')}"
+    return run.stdout
 
 
 def _rotated(files: MediaFiles, path: Path) -> None:
-    ffmpeg("-i", str(files("h264_bframes.mp4")), "-c", "copy", "-metadata:s:v:0", "rotate=90", str(path))
+    source = ["-i", str(files("h264_bframes.mp4")), "-c", "copy"]
+    # Before version 6 ffmpeg took the tag for the rotation; version 9 takes nothing but the option.
+    rotated = ["-display_rotation", "90", *source] if FFMPEG_COMMAND >= 6 else [*source, "-metadata:s:v:0", "rotate=90"]
+    ffmpeg(*rotated, str(path))
 
 
 def _cover(files: MediaFiles, path: Path) -> None:
@@ -471,7 +478,7 @@ def media_files() -> MediaFiles:
     if shutil.which("ffmpeg") is None:
         pytest.skip("the ffmpeg command is not installed")
     version = subprocess.run(["ffmpeg", "-version"], check=True, capture_output=True).stdout
-    key = hashlib.sha256(Path(__file__).read_bytes() + version).hexdigest()[:12]
+    key = hashlib.sha256(Path(__file__).read_bytes() + version + str(PYAV).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"mcai-worker-sdk-media-{key}"
     folder.mkdir(exist_ok=True)
     return MediaFiles(folder)
