@@ -144,20 +144,20 @@ def test_entities_are_never_made_of_what_stands_for_them():
     laughs = "".join(f'<!ENTITY {chr(98 + n)} "&{chr(97 + n)};&{chr(97 + n)};">' for n in range(24))
     document = f'<!DOCTYPE a [<!ENTITY a "ha">{laughs}]><a>&y;</a>'.encode()
 
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert feed_all(document, TT) == [document, TT]
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.parametrize("begin", [b"<a>", b"{", b"<a></b>", b"<!--", b"</a>", b'<a b="', b'["'])
 def test_what_never_ends_is_passed_on_at_the_limit(begin, caplog):
     assembler, fed = DocumentAssembler(), 0
-    documents, started = assembler.feed(begin), time.perf_counter()
+    documents, started = assembler.feed(begin), time.process_time()
     while not documents:
         documents += assembler.feed(b"x" * 1456)
         fed += 1456
 
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert [len(document) for document in documents] == [len(begin) + fed]
     assert MAX_DOCUMENT_BYTES < fed + len(begin) <= MAX_DOCUMENT_BYTES + 1456
     assert "does not end within" in caplog.text
@@ -166,7 +166,7 @@ def test_what_never_ends_is_passed_on_at_the_limit(begin, caplog):
 
 @pytest.mark.parametrize("document", [b"<a/>", b"{}"])
 def test_many_documents_in_one_large_message_are_cut_in_reasonable_time(document):
-    started = time.perf_counter()
+    started = time.process_time()
 
     assert feed_all(document * 20_000) == [document] * 20_000
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

@@ -82,7 +82,7 @@ def session_for(worker, channel, **values):
 def test_every_frame_an_ffmpeg_peer_sends_is_decoded(clip, mode, ours, theirs):
     port = free_port()
     our_host, their_mode = ("", "caller") if mode == "listener" else ("127.0.0.1", "listener")
-    url = f"srt://{our_host}:{port}?{ours}"
+    url = f"srt://{our_host}:{port}?connect_timeout=50000&{ours}"
     with ffmpeg_srt_sender(clip, f"srt://127.0.0.1:{port}?mode={their_mode}&{theirs}"):
         source = open_live_source(url, channel=make_channel())
         assert isinstance(source, LiveSource)

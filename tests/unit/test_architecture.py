@@ -67,6 +67,16 @@ ENVIRONMENT_READERS = {
     "launch": "the environment is handed on, whole, to the worker's command line when that is run again",
 }
 
+#: What versions of PyAV give differently: of which objects, and the function of media/pyav.py it goes through.
+_OF_PYAV = {"container", "stream", "leader", "packet", "frame", "picture", "codec", "av_frame"}
+PYAV_DIFFERENCES = {
+    **dict.fromkeys(
+        ("time_base", "average_rate", "base_rate", "guessed_rate", "sample_aspect_ratio"), (_OF_PYAV, "exact")
+    ),
+    "metadata": (_OF_PYAV, "plain_tags"),
+    "size": ({"container"}, "size_bytes"),
+}
+
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 
@@ -126,6 +136,21 @@ def av_outside_media(module: Module) -> Iterator[str]:
         for line, name in imported_names(module, module.tree):
             if name.split(".")[0] == "av":
                 yield f"{module.path}:{line} imports av"
+
+
+def pyav_of_one_version(module: Module) -> Iterator[str]:
+    """What versions of PyAV do differently only ``media/pyav.py`` knows; the rest of the room asks it."""
+    if module.room != "media" or module.path == "media/pyav.py":
+        return
+    calls = [(node, ast.unparse(node.func)) for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+    asked_by = {argument: name for call, name in calls for argument in call.args}
+    yield from (f"{module.path}:{call.lineno} calls {name}" for call, name in calls if name == "av.open")
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in PYAV_DIFFERENCES:
+            owners, keeper = PYAV_DIFFERENCES[node.attr]
+            owner = ast.unparse(node.value).rpartition(".")[2].removeprefix("_")
+            if owner in owners and asked_by.get(node) != keeper:
+                yield f"{module.path}:{node.lineno} takes {ast.unparse(node)} without {keeper}()"
 
 
 def environment_outside_settings(module: Module) -> Iterator[str]:
@@ -215,6 +240,7 @@ RULES: list[Rule] = [
     upward_import,
     late_import,
     av_outside_media,
+    pyav_of_one_version,
     environment_outside_settings,
     too_long_file,
     too_long_function,
@@ -241,6 +267,11 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (late_import, "worker.py", "def f():\n    from mcai_worker_sdk.host import process"),
     (av_outside_media, "host/runner.py", "import av.filter"),
     (av_outside_media, "services/system_info.py", "def f():\n    from av import open"),
+    (pyav_of_one_version, "media/source.py", "container = av.open(url)"),
+    (pyav_of_one_version, "media/decoder.py", "self.time_base = stream.time_base"),
+    (pyav_of_one_version, "media/frame.py", "rate = float(self._stream.guessed_rate)"),
+    (pyav_of_one_version, "media/probe.py", "title = container.metadata['title']"),
+    (pyav_of_one_version, "media/unsized.py", "is_long = container.size > 3"),
     (environment_outside_settings, "logs.py", "import os\nos.environ['MCAI_LOG']"),
     (environment_outside_settings, "logs.py", "import os\nos.getenv('MCAI_LOG')"),
     (environment_outside_settings, "exchange/local.py", "from os import environ"),

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
-from mcai_worker_sdk.media.pyav import exact
+from mcai_worker_sdk.media.pyav import exact, plain_tags
 
 __all__ = ["DamageReport", "declared_end", "judge_end"]
 
@@ -73,7 +73,7 @@ def declared_end(stream: Any, format_name: str) -> Fraction | None:
     time_base = exact(stream.time_base)
     if not formats or time_base is None or is_attached_picture(stream):
         return None
-    tag = _DURATION_TAG.match(stream.metadata.get("DURATION", ""))
+    tag = _DURATION_TAG.match(plain_tags(stream.metadata).get("DURATION", ""))
     if tag is not None:
         hours, minutes, seconds = tag.groups()
         return (int(hours) * _SECONDS_PER_MINUTE + int(minutes)) * _SECONDS_PER_MINUTE + Fraction(seconds)

@@ -30,6 +30,7 @@ from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
+from mcai_worker_sdk.media.pyav import exact
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.seeking import seek_to_range
 from mcai_worker_sdk.media.source import MediaSource
@@ -217,9 +218,10 @@ class Pipeline:
         among the others', but not everywhere at their time: a fragment of MP4 holds them behind its sound.
         """
         stop = self._time_range.stop_seconds
-        if not self._only_sparse_are_open or stop is None or packet.dts is None or not packet.time_base:
+        if not self._only_sparse_are_open or stop is None or packet.dts is None:
             return False
-        return bool(packet.dts * packet.time_base > stop + INTERLEAVE_SECONDS)
+        time_base = exact(packet.time_base)
+        return time_base is not None and bool(packet.dts * time_base > stop + INTERLEAVE_SECONDS)
 
     def _pass_on(self, chunk: Chunk) -> None:
         for segment in chunk.segments:
@@ -237,9 +239,9 @@ class Pipeline:
                 if self._decoders[index].is_sparse:
                     self._end_stream(self._decoders[index], chunk)
                     continue
-                packet = av.Packet()
+                packet: Any = av.Packet()
                 packet.stream = stream
-                packet.time_base = stream.time_base
+                packet.time_base = exact(stream.time_base)
                 chunk = self._decode(packet, chunk)
         return chunk
 

@@ -13,6 +13,7 @@ from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.format_context import FormatContext
+from mcai_worker_sdk.media.pyav import exact
 from mcai_worker_sdk.media.ranges import TimeRange
 
 __all__ = ["seek_to_range"]
@@ -53,8 +54,11 @@ def seek_to_range(
     if not in_course:
         return False
     leader = next((stream for stream in in_course if stream.type == "video"), in_course[0])
+    time_base = exact(leader.time_base)
+    if time_base is None:
+        return False
     try:
-        container.seek(int(target / leader.time_base), stream=leader)
+        container.seek(int(target / time_base), stream=leader)
     except (av.error.FFmpegError, OSError) as error:
         _LOGGER.info("The source cannot be sought (%s); it is read from its beginning", error)
         _return_to_beginning(container, context)
