@@ -360,7 +360,8 @@ def _klv(files: MediaFiles, path: Path) -> None:
     with av.open(str(files("h264.ts"))) as source, av.open(str(path), "w", format="mpegts") as target:
         video = source.streams.video[0]
         out_video = target.add_stream_from_template(video)
-        out_data = target.add_data_stream("klv")
+        # PyAV before 16.1 makes data streams without a codec only.
+        out_data = target.add_data_stream("klv" if PYAV >= (16, 1) else None)
         for count, packet in enumerate(source.demux(video)):
             if packet.dts is None:
                 continue

@@ -50,12 +50,12 @@ def count_frames(path: Path) -> dict[str, int]:
 
 
 @contextmanager
-def ffmpeg_sender(clip: Path, url: str) -> Iterator[None]:
-    """The ffmpeg command, which sends a clip as fast as it plays."""
-    command = ["ffmpeg", "-v", "error", "-re", "-i", str(clip), "-c", "copy", "-f", "mpegts", url]
+def ffmpeg_sender(clip: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The ffmpeg command, which sends a clip as fast as it plays, over and over."""
+    command = ["ffmpeg", "-v", "error", "-re", "-stream_loop", "-1", "-i", str(clip), "-c", "copy", "-f", "mpegts", url]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()

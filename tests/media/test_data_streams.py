@@ -9,6 +9,7 @@ from mcai_worker_sdk.media import DataPacket
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
 from tests.media.support import NotingWorker, run_job
+from tests.media.versions import PYAV
 
 CUES = [(0.5, 1.5, "First"), (2.0, 3.5, "Second line\nthird")]
 
@@ -50,7 +51,8 @@ def test_a_data_stream_gives_packets(media_files, tmp_path):
     assert all(isinstance(packet, DataPacket) for packet in packets)
     assert [later.pts - packets[0].pts for later in packets] == [0, 90000, 180000, 270000]
     assert packets[1].time_seconds == pytest.approx(packets[1].pts / 90000)
-    assert worker.context.streams[1].kind == "AVMEDIA_TYPE_DATA"
+    stream = worker.context.streams[1]
+    assert (stream.kind, stream.codec_name) == ("AVMEDIA_TYPE_DATA", "klv" if PYAV >= (16, 1) else "bin_data")
 
 
 class LiveWorker(NotingWorker):
