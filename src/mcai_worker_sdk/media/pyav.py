@@ -120,7 +120,8 @@ def rgb_image(picture: Any) -> Any:
     """
     An ``av.VideoFrame`` as a ``PIL.Image.Image`` in RGB. Threads may convert different pictures at once.
 
-    PyAV before 19 keeps a scaler for each picture, with FFmpeg 8 some MB of memory; one for each thread is enough.
+    PyAV before 19 has a scaler for each picture, which crashes when two threads use it and keeps its memory for as long
+    as the picture is there. Here, as in PyAV 19, each thread has one.
     """
     from av.video.reformatter import VideoReformatter
 

@@ -28,7 +28,7 @@ def is_short_read(stream: Any, packet: Any) -> bool:
     if not stream.codec_context.name.startswith("pcm_") or packet.pos is None:
         return False
     length = size_bytes(container)
-    if length is None or packet.pos + packet.size < length:
+    if length is not None and packet.pos + packet.size < length:
         return False
     if container.format.name == "wav":
         with suppress(OSError, ValueError):
