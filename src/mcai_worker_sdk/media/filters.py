@@ -84,7 +84,9 @@ class FilterChain:
                     self._push(frame)
                 else:
                     self._note_end(error)
-        yield from self._pull()
+        # Without a graph there was no frame yet: the container does not say what frames will be like.
+        if self._graph is not None:
+            yield from self._pull()
 
     def flush(self) -> Iterator[list[Any]]:
         """

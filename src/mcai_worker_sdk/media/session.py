@@ -126,6 +126,8 @@ class MediaSession:
         self._destination = ""
         #: Per stream, the source's time up to which segments have come; their last frames may wait for their batch.
         self._segment_ends: dict[int, float] = {}
+        #: Streams that gave the worker something.
+        self._heard_streams: set[int] = set()
         self._must_end_worker = False
         #: What ``ending_process`` returned.
         self._last_words: Any = None
@@ -243,6 +245,7 @@ class MediaSession:
                 self._process_batch(stream_index, batch)
         if not is_stopped():
             self._judge_source()
+            self._warn_of_silent_streams()
             if self._throughput is None:
                 self._meter.complete()
 
@@ -254,6 +257,8 @@ class MediaSession:
             is_video = segment.stream_index in self._selection.video_indexes
             frames = [Frame(frame, is_video=is_video, top_field_first=is_top_field_first) for frame in frames]
         segment.frames = []
+        if frames:
+            self._heard_streams.add(segment.stream_index)
         is_batch_complete = False
         for batch in self._batches.add(segment.stream_index, frames):
             if self._channel.is_stopped():
@@ -305,6 +310,22 @@ class MediaSession:
         if self._options.on_error == "fail":
             raise failure
         _LOGGER.warning("%s", failure)
+
+    def _warn_of_silent_streams(self) -> None:
+        assert self._selection is not None
+        assert self._source is not None
+        for index in self._selection.stream_indexes:
+            if index in self._heard_streams:
+                continue
+            stream = self._source.context.streams[index]
+            _LOGGER.warning(
+                "Stream %d (%s, codec %s) gave nothing; expected at least one frame, cue or packet. Check that the "
+                "source holds some that can be decoded (neither scrambled nor damaged) inside the range, and that "
+                "the filters pass them on.",
+                index,
+                stream.kind.removeprefix("AVMEDIA_TYPE_").lower(),
+                stream.codec_name or "unknown",
+            )
 
     def _end_worker(self) -> None:
         if self._must_end_worker:
