@@ -19,6 +19,7 @@ from mcai_worker_sdk.media.pyav import open_input
 from mcai_worker_sdk.media.results import encode_result
 from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, open_connection, parse_srt_url
+from mcai_worker_sdk.media.transport_stream import recognise
 from mcai_worker_sdk.media.urls import is_srt_url, shown_url
 
 __all__ = ["LiveResultWriter", "LiveSource", "open_live_destination", "open_live_source"]
@@ -28,8 +29,8 @@ _LOGGER = get_logger("mcai_worker_sdk.media")
 #: How long a live URL that FFmpeg opens may take to open, and then to deliver the next bytes, in seconds.
 LIVE_TIMEOUT_SECONDS = 10.0
 
-#: First byte of each packet of an MPEG transport stream.
-_TS_SYNC = b"\x47"
+#: How long the bytes that tell a transport stream are waited for, in milliseconds. Its sender does not pause.
+_HEAD_TIMEOUT_MS = 1000
 #: Longest look at a stream that declares tracks it does not send, in microseconds. Others are known sooner.
 _ANALYZE_DURATION = "3000000"
 
@@ -201,16 +202,16 @@ def _open_srt(url: str, channel: McaiChannel, hwaccel: str | None) -> LiveSource
 
 def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hwaccel: str | None) -> LiveSource | None:
     reader = SrtReader(connection)
-    first = reader.peek()
+    head, is_transport_stream = _receive_head(reader)
     if channel.is_stopped():
         return None
-    if not first:
+    if not head:
         raise MediaSourceError(
             f"The SRT peer of {connection.url.address} closed before it sent anything; expected MPEG-TS, XML or JSON. "
             "Check the sender."
         )
-    if not first.startswith(_TS_SYNC):
-        documents = DocumentContainer("data", received_documents(connection, first))
+    if not is_transport_stream:
+        documents = DocumentContainer("data", received_documents(connection, head))
         return LiveSource(documents, document_context(), connection)
     try:
         container = _open_av(reader, hwaccel, format="mpegts", options={"analyzeduration": _ANALYZE_DURATION})
@@ -224,6 +225,20 @@ def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hw
             raise reader.failure
         return None
     return LiveSource(container, probe(container), connection)
+
+
+def _receive_head(reader: SrtReader) -> tuple[list[bytes], bool]:
+    """The first messages, and whether they are those of a transport stream; no message at the end."""
+    messages = reader.peek()
+    while messages:
+        kind = recognise(b"".join(messages))
+        if kind != "unclear":
+            return messages, kind == "transport stream"
+        further = reader.peek_further(_HEAD_TIMEOUT_MS)
+        if len(further) == len(messages):
+            break
+        messages = further
+    return messages, False
 
 
 def _open_av(file: str | SrtReader, hwaccel: str | None, **options: Any) -> Any:

@@ -7,7 +7,7 @@ of one document are joined. Others send a row of bytes, cut wherever a message i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 
 from mcai_worker_sdk.logs import get_logger
@@ -64,7 +64,7 @@ def _without_filling(data: bytes) -> list[bytes]:
     return []
 
 
-def received_documents(connection: SrtConnection, first: bytes) -> Iterator[DocumentPacket]:
+def received_documents(connection: SrtConnection, head: Sequence[bytes]) -> Iterator[DocumentPacket]:
     """
     Each document as soon as it is complete, until the peer closes or the job is stopped.
 
@@ -73,25 +73,25 @@ def received_documents(connection: SrtConnection, first: bytes) -> Iterator[Docu
 
     Args:
         connection: Connected; closed by whoever made it.
-        first: What was received before it was known what the peer sends.
+        head: The messages that came before it was known what the peer sends; at least one.
 
     Raises:
         MediaTimeoutError: No message came within the URL's own ``timeout``.
     """
     started_at: float | None = None
-    for document in _documents(connection, first):
+    for document in _documents(connection, head):
         now = monotonic()
         started_at = now if started_at is None else started_at
         yield DocumentPacket(document, round((now - started_at) * 1000))
 
 
-def _documents(connection: SrtConnection, first: bytes) -> Iterator[bytes]:
+def _documents(connection: SrtConnection, head: Sequence[bytes]) -> Iterator[bytes]:
     assembler = DocumentAssembler()
     timeout_ms = connection.url.timeout_ms if connection.url.has_own_timeout else None
-    message: bytes | None = first
-    while message:
+    for received in head:
+        yield from assembler.feed(received)
+    while message := connection.receive(timeout_ms):
         yield from assembler.feed(message)
-        message = connection.receive(timeout_ms)
     yield from assembler.flush()
 
 

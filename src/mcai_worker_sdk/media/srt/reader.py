@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mcai_worker_sdk.errors import MediaError
+from collections import deque
+from contextlib import suppress
+
+from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
 from mcai_worker_sdk.media.srt.connection import SrtConnection
 
 __all__ = ["SrtReader"]
@@ -21,21 +24,30 @@ class SrtReader:
 
     def __init__(self, connection: SrtConnection) -> None:
         self._connection = connection
-        self._pending = b""
+        # Received and not read yet; none is empty.
+        self._messages: deque[bytes] = deque()
         self._has_ended = False
         #: Why reading failed. FFmpeg may take a failed read for the end of its input: look here after opening.
         self.failure: MediaError | None = None
 
-    def peek(self) -> bytes:
+    def peek(self) -> list[bytes]:
         """
-        The bytes the next ``read`` begins with; empty at the end.
+        The messages the next ``read`` begins with: at least one, none at the end.
 
         Raises:
             MediaTimeoutError: The peer is silent for longer than the URL's ``timeout``.
         """
-        if not self._pending and not self._has_ended:
-            self._pending = self._receive()
-        return self._pending
+        if not self._messages:
+            self._receive()
+        return list(self._messages)
+
+    def peek_further(self, timeout_ms: int) -> list[bytes]:
+        """The messages of :meth:`peek` and the one behind them, when that comes within ``timeout_ms``."""
+        if not self._has_ended:
+            # The peer may be silent for longer than this look ahead.
+            with suppress(MediaTimeoutError):
+                self._keep(self._connection.receive(timeout_ms))
+        return list(self._messages)
 
     def read(self, size: int) -> bytes:
         """
@@ -47,18 +59,27 @@ class SrtReader:
         Raises:
             MediaTimeoutError: The peer is silent for longer than the URL's ``timeout``.
         """
-        data = self.peek()
-        self._pending = data[size:]
-        return data[:size]
+        if not self._messages:
+            self._receive()
+        if not self._messages:
+            return b""
+        message = self._messages.popleft()
+        if len(message) > size:
+            self._messages.appendleft(message[size:])
+        return message[:size]
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> None:
+        if self._has_ended:
+            return
         try:
-            message = self._connection.receive(self._connection.url.timeout_ms)
+            self._keep(self._connection.receive(self._connection.url.timeout_ms))
         except MediaError as error:
             self.failure = error
             self._has_ended = True
             raise
-        if not message:
+
+    def _keep(self, message: bytes | None) -> None:
+        if message:
+            self._messages.append(message)
+        else:
             self._has_ended = True
-            return b""
-        return message
