@@ -88,7 +88,7 @@ class Outcome:
 
 
 def make_session(
-    worker: Any, source: object, destination: Path, *, options: MediaOptions | None = None, **values: object
+    worker: Any, source: object, destination: Path | str, *, options: MediaOptions | None = None, **values: object
 ) -> tuple[MediaSession, McaiChannel, list[int]]:
     progressions: list[int] = []
     channel = McaiChannel(7, lambda job_id, percent: progressions.append(percent))

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from mcai_worker_sdk.errors import MediaDestinationError, ResultError
+from mcai_worker_sdk.errors import ResultError
 from mcai_worker_sdk.media.results import FileResultWriter, encode_result
 from tests.media.support import NotingWorker, make_session, run_job
 
@@ -55,18 +55,6 @@ def test_a_named_pipe_as_source_is_read_whole(media_files, tmp_path):
 
     run_job(whole, media_files("h264.ts"), tmp_path, batch_size=100)
     assert [frame.pts for frame in worker.frames[0]] == [frame.pts for frame in whole.frames[0]]
-
-
-@pytest.mark.parametrize("spelling", ["{path}", "file:{path}", "{folder}/../{name}/o.mkv"])
-def test_the_source_is_no_destination(media_files, tmp_path, spelling):
-    source = tmp_path / "o.mkv"
-    source.write_bytes(media_files("odd.mkv").read_bytes())
-    destination = spelling.format(path=source, folder=tmp_path, name=tmp_path.name)
-    session, *_ = make_session(NotingWorker(), source, destination)
-
-    with pytest.raises(MediaDestinationError, match=r"is the source itself; expected another file"):
-        session.open()
-    assert source.read_bytes() == media_files("odd.mkv").read_bytes()
 
 
 @pytest.mark.parametrize(

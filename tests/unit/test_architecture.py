@@ -15,6 +15,7 @@ from tests.unit.house import PACKAGE, ROOT, Module, imported_names, read_house
 
 #: Floor of each room. A room imports from the floors below it, and from itself.
 FLOORS = {
+    "addresses": 0,
     "errors": 0,
     "protocol": 0,
     "settings": 0,

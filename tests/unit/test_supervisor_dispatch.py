@@ -213,3 +213,10 @@ def test_missing_paths_are_those_that_do_not_exist(tmp_path):
     link.symlink_to("/no/such/file")
 
     assert missing_paths([str(tmp_path), "/no/such", str(link), "", "a\0b"]) == ["/no/such", str(link), "", "a\0b"]
+
+
+def test_a_required_path_may_be_a_url_of_a_file(tmp_path):
+    (tmp_path / "a b").touch()
+    there = [(tmp_path / "a b").as_uri(), f"file:{tmp_path}/a b"]
+
+    assert missing_paths([*there, f"{tmp_path}/a%20b", "http://host/a"]) == [f"{tmp_path}/a%20b", "http://host/a"]

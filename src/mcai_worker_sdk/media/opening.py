@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Generic, TypeVar
 
+from mcai_worker_sdk.addresses import local_path
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError
-from mcai_worker_sdk.media.results import FileResultWriter, ResultWriter
+from mcai_worker_sdk.media.own_source import reads_file
+from mcai_worker_sdk.media.results import FileResultWriter, ResultWriter, written_paths
 from mcai_worker_sdk.media.source import MediaSource, open_file_source
 from mcai_worker_sdk.media.text_source import open_document_source
-from mcai_worker_sdk.media.urls import is_live_url, is_network_url, is_srt_url, local_path
+from mcai_worker_sdk.media.urls import is_live_url, is_srt_url
 
 __all__ = ["open_destination", "open_source"]
 
@@ -42,7 +43,7 @@ def open_destination(address: str, source: str, channel: McaiChannel) -> ResultW
         from mcai_worker_sdk.media.live import open_live_destination
 
         return open_live_destination(address, channel=channel)
-    if _are_same_file(address, source):
+    if address and any(reads_file(source, path) for path in written_paths(address)):
         raise MediaDestinationError(
             f"The destination {address!r} is the source itself; expected another file for the results. "
             "Correct destination_path in the order."
@@ -64,7 +65,7 @@ def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSou
         MediaTimeoutError: It did not answer in time.
     """
     opening: _Opening[MediaSource | None]
-    if is_live_url(url):
+    if local_path(url) is None and is_live_url(url):
         from mcai_worker_sdk.media.live import open_live_source
 
         opening = _Opening(lambda: open_live_source(url, channel=channel, hwaccel=hwaccel), _close)
@@ -76,16 +77,6 @@ def open_source(url: str, hwaccel: str | None, channel: McaiChannel) -> MediaSou
 def _close(source: MediaSource | None) -> None:
     if source is not None:
         source.close()
-
-
-def _are_same_file(destination: str, source: str) -> bool:
-    if is_network_url(source):
-        return False
-    try:
-        return Path(local_path(destination)).samefile(local_path(source))
-    except (OSError, ValueError):
-        # One of them is not there; who opens it says so.
-        return False
 
 
 class _Opening(Generic[_T]):

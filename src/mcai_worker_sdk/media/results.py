@@ -11,14 +11,24 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from mcai_worker_sdk.addresses import local_path
 from mcai_worker_sdk.errors import MediaDestinationError, ResultError
-from mcai_worker_sdk.media.urls import local_path
 
-__all__ = ["FileResultWriter", "ResultWriter", "encode_result", "is_xml_document"]
+__all__ = ["FileResultWriter", "ResultWriter", "encode_result", "is_xml_document", "written_paths"]
 
 #: How much of a result is looked at to tell whether it is XML.
 _XML_HEAD = 256
 _XML_DOCUMENT = re.compile(r"[\ufeff\s]*<(\?xml\s|([A-Za-z_][\w.-]*:)?tt[\s>])")
+
+
+def written_paths(destination: str) -> tuple[Path, Path]:
+    """
+    The file that a destination stands for, and the one that results go to while the job runs.
+
+    Of the second there is one name per destination: what a killed job left behind is replaced by its next attempt.
+    """
+    path = Path(os.path.realpath(local_path(destination) or destination))
+    return path, path.parent / f".{path.name}.part"
 
 
 class ResultWriter(Protocol):
@@ -53,7 +63,7 @@ class FileResultWriter:
         self._shown = destination
         self._file: BinaryIO | None = None
         self._temporary: Path | None = None
-        self._path = Path(os.path.realpath(local_path(destination))) if destination else Path()
+        self._path, self._temporary_path = written_paths(destination)
         self._count = 0
         self._is_xml = False
         self._open(destination)
@@ -130,11 +140,9 @@ class FileResultWriter:
             if self._path.exists() and not stat.S_ISREG(self._path.stat().st_mode):
                 self._file = self._path.open("wb")
                 return
-            # One name per destination: what a killed job left behind is replaced by its next attempt.
-            temporary = self._path.with_name(f".{self._path.name}.part")
-            temporary.unlink(missing_ok=True)
-            self._file = temporary.open("xb")
-            self._temporary = temporary
+            self._temporary_path.unlink(missing_ok=True)
+            self._file = self._temporary_path.open("xb")
+            self._temporary = self._temporary_path
         except OSError as error:
             raise self._error(error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -388,4 +389,17 @@ class MediaSession:
             raise ParameterError(
                 f"Parameter {name!r} is {value!r}; expected a path or URL as text. Add it to the media job's order."
             )
+        if "\0" in value or not _is_encodable(value):
+            raise ParameterError(
+                f"Parameter {name!r} is {shown_url(value)!r}; expected characters that a path may hold (neither NUL "
+                "nor a lone surrogate). Correct the order."
+            )
         return value
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import av.error
 from av.container import InputContainer
 
+from mcai_worker_sdk.addresses import url_scheme
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.pyav import open_input, size_bytes
-from mcai_worker_sdk.media.urls import is_network_url, shown_url, url_scheme
+from mcai_worker_sdk.media.urls import ffmpeg_name, is_network_url, shown_url
 
 __all__ = ["MediaSource", "open_file_source"]
 
@@ -68,8 +70,9 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
         MediaSourceError: FFmpeg cannot open the source; the text says why.
         MediaTimeoutError: A network source did not answer in time.
     """
+    name = ffmpeg_name(url)
     try:
-        container = _open_container(url, hwaccel)
+        container = _open_container(name, hwaccel)
         context = probe(container)
     except av.error.ExitError as error:
         raise MediaTimeoutError(
@@ -86,13 +89,18 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
     return MediaSource(
         container,
         context,
-        is_live=is_network_url(url) and context.duration is None,
-        ends_by_closing=is_network_url(url) and size_bytes(container) is None,
+        is_live=is_network_url(name) and context.duration is None,
+        ends_by_closing=is_network_url(name) and size_bytes(container) is None,
     )
 
 
-def _open_container(url: str, hwaccel: str | None) -> InputContainer:
-    timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(url) else None
-    options = _HTTP_OPTIONS if url_scheme(url) in {"http", "https"} else {}
-    container: InputContainer = open_input(url, timeout=timeout, hwaccel=usable_hwaccel(hwaccel), options=options)
+def _open_container(name: str, hwaccel: str | None) -> InputContainer:
+    timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(name) else None
+    options = {}
+    if url_scheme(name) in {"http", "https"}:
+        options = _HTTP_OPTIONS
+    elif "%" in name and os.path.exists(name):  # noqa: PTH110 - a name may hold what Path refuses
+        # The name is that of one image, though it may read like that of a numbered sequence.
+        options = {"pattern_type": "none"}
+    container: InputContainer = open_input(name, timeout=timeout, hwaccel=usable_hwaccel(hwaccel), options=options)
     return container

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from mcai_worker_sdk.addresses import local_path
 from mcai_worker_sdk.media.documents import TIME_BASE, DocumentContainer, DocumentPacket
 from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
 from mcai_worker_sdk.media.source import MediaSource
-from mcai_worker_sdk.media.urls import is_network_url, local_path
 from mcai_worker_sdk.media.xml_roots import HEAD_BYTES, is_ttml
 
 __all__ = ["open_document_source"]
@@ -23,12 +24,11 @@ def open_document_source(url: str) -> MediaSource | None:
     Raises:
         MediaSourceError: The file begins like TTML and cannot be read.
     """
-    if is_network_url(url):
-        return None
-    path = Path(local_path(url))
-    if not path.is_file():
+    name = local_path(url)
+    if name is None or not os.path.isfile(name):  # noqa: PTH113 - a name may hold what Path refuses
         # A pipe can be read once only, and that is FFmpeg's.
         return None
+    path = Path(name)
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
-from urllib.parse import unquote, urlsplit
 
-__all__ = ["is_live_url", "is_network_url", "is_srt_url", "local_path", "shown_url", "url_scheme"]
+from mcai_worker_sdk.addresses import local_path, url_scheme
+
+__all__ = ["NUMBERED", "ffmpeg_name", "is_live_url", "is_network_url", "is_srt_url", "shown_url", "source_path"]
+
+#: The number in the names of a sequence of images: ``img%03d.png``.
+NUMBERED = re.compile(r"%0?\d*d")
 
 #: Protocols of FFmpeg that read local things: no time-out applies.
-_LOCAL_SCHEMES = frozenset({"concat", "concatf", "data", "fd", "file", "pipe", "subfile", "cache", "crypto"})
+_LOCAL_SCHEMES = frozenset({"concat", "concatf", "data", "fd", "file", "pipe", "subfile"})
+#: Protocols of FFmpeg that read another address, which follows.
+_WRAPPERS = re.compile(r"^(?:(?:async|cache|crypto)[:+])+")
 
 #: URL schemes of sources that have no end of their own.
 _LIVE_SCHEMES = frozenset(
     {"srt", "tcp", "udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "rtmpe", "mmsh", "mmst"}
 )
 
-_SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 #: FFmpeg, too, takes the last @ before the path: a password may hold others.
 _CREDENTIALS = re.compile(r"(?<=//)[^/?\s]*@")
 _QUERY_VALUES = re.compile(r"(?<==)[^&#]+")
 
 
-def url_scheme(url: str) -> str | None:
-    """The scheme of a URL in lower case; ``None`` for a plain path."""
-    match = _SCHEME.match(url)
-    return match.group(1).lower() if match else None
-
-
 def is_network_url(url: str) -> bool:
     """True when reading from this address goes over a network."""
+    url = _WRAPPERS.sub("", url)
     scheme = url_scheme(url)
     return scheme is not None and "://" in url and scheme not in _LOCAL_SCHEMES
 
@@ -43,12 +44,25 @@ def is_srt_url(url: str) -> bool:
     return url[:6].lower() == "srt://"
 
 
-def local_path(address: str) -> str:
-    """The path behind a plain path or a ``file:`` URL."""
-    if url_scheme(address) != "file":
+def source_path(address: str) -> str | None:
+    """The local path a source is read from, ``None`` for a URL of another scheme than ``file``."""
+    path = local_path(address)
+    if path is not None and path != address and NUMBERED.search(address) and not os.path.exists(path):  # noqa: PTH110
+        # Numbered images: the "%03" of "img%03d.png" is no character that was encoded.
+        return address[len("file:") :]
+    return path
+
+
+def ffmpeg_name(address: str) -> str:
+    """
+    What FFmpeg is given to open a source: a path that it cannot take for a URL, or the URL.
+
+    FFmpeg neither decodes ``file:`` URLs nor opens a file whose name begins like a URL (``12:30.mp4``).
+    """
+    path = source_path(address)
+    if path is None:
         return address
-    parts = urlsplit(address)
-    return unquote(parts.path) if address.lower().startswith("file://") else address[len("file:") :]
+    return path if not path or path.startswith("/") else f"./{path}"
 
 
 def shown_url(url: str) -> str:

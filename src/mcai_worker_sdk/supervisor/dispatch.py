@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from mcai_worker_sdk.addresses import local_path
 from mcai_worker_sdk.host.base import Host
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
@@ -72,8 +73,8 @@ class BlackListKeeper(Protocol):
 
 
 def missing_paths(paths: Sequence[str]) -> list[str]:
-    """Those of the paths that do not exist. May block on a slow file system."""
-    return [path for path in paths if not os.path.exists(path)]  # noqa: PTH110 - a path may hold what Path refuses
+    """Those of the paths, which may be ``file:`` URLs, that do not exist. May block on a slow file system."""
+    return [path for path in paths if not os.path.exists(local_path(path) or path)]  # noqa: PTH110 - a path may hold what Path refuses
 
 
 class Dispatcher:
