@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument, paragraph_to_xml, parse_ebu_tt, timed_texts
+from mcai_worker_sdk.media.ebu_tt.white_space import WHITE_SPACE
 from mcai_worker_sdk.media.text import LEGACY_ENCODING, UTF_8, decode_text, is_utf8, likely_encoding
 from mcai_worker_sdk.media.xml_roots import find_root
 
@@ -119,7 +120,7 @@ _ASS_FIELDS_BEFORE_TEXT = 8
 
 
 def _tidy(text: str) -> str:
-    return _BREAKS.sub("\n", text).strip()
+    return _BREAKS.sub("\n", text).strip(WHITE_SPACE)
 
 
 def _subrip(data: bytes) -> tuple[str, str]:

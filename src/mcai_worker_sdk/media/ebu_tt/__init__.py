@@ -1,6 +1,7 @@
 """EBU-TT (Live) and TTML documents: an object model, read and written."""
 
 from mcai_worker_sdk.media.ebu_tt.model import (
+    Animation,
     Body,
     Break,
     Div,
@@ -21,6 +22,7 @@ from mcai_worker_sdk.media.ebu_tt.timing import TimedText, timed_texts
 from mcai_worker_sdk.media.ebu_tt.writer import paragraph_to_xml, to_xml
 
 __all__ = [
+    "Animation",
     "Body",
     "Break",
     "ClockTime",

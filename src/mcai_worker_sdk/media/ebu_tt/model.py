@@ -5,7 +5,7 @@ The names a worker meets (``sequence_identifier``, ``head``, ``body.divs``, ``di
 ``span.text``, ``begin``, ``end``, ``duration``) are those of the reference. Attributes without a field of their own are
 in ``attributes``, by their name in the form ``{namespace}name``.
 
-Sources: W3C TTML 1, EBU Tech 3350 (part 1), EBU Tech 3370 (part 3, live).
+Sources: W3C TTML 2, EBU Tech 3350 (part 1), EBU Tech 3370 (part 3, live).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TypeAlias
 from mcai_worker_sdk.media.ebu_tt.times import TimeExpression
 
 __all__ = [
+    "Animation",
     "Body",
     "Break",
     "Content",
@@ -84,13 +85,35 @@ class Styling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Animation:
+    """``set``: values that attributes of the element around it have for a while."""
+
+    begin: TimeExpression | None = None
+    """When it begins, counted from the begin of the element around it."""
+    end: TimeExpression | None = None
+    """When it ends, counted from the begin of the element around it."""
+    duration: TimeExpression | None = None
+    """``dur``."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """``{namespace}name`` to value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
     """``region``: a named area of the picture."""
 
     id: str | None = None
     """``xml:id``, what ``region`` of an element refers to."""
     style: str | None = None
-    """Ids of its styles, separated by blanks."""
+    """Ids of its styles, separated by blanks; a later one goes before an earlier one."""
+    begin: TimeExpression | None = None
+    """When it begins to show what refers to it."""
+    end: TimeExpression | None = None
+    """When it ceases to."""
+    duration: TimeExpression | None = None
+    """``dur``."""
+    animations: tuple[Animation, ...] = ()
+    """What changes in it with time."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """``{namespace}name`` to value."""
 
@@ -140,6 +163,8 @@ class _Element:
     """When it ends, counted from the begin of the element around it."""
     duration: TimeExpression | None = None
     """``dur``."""
+    animations: tuple[Animation, ...] = ()
+    """What changes in it with time."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     """``{namespace}name`` to value."""
 
@@ -186,13 +211,28 @@ class Div(_Element):
     """The paragraphs directly in it, in the order of the document."""
     divs: tuple[Div, ...] = ()
     """The groups directly in it, in the order of the document."""
+    paragraphs_before_divs: tuple[int, ...] = ()
+    """For each group, how many of the paragraphs stand before it; all of them, where it is missing here."""
+
+    @property
+    def children(self) -> Iterator[Paragraph | Div]:
+        """Its paragraphs and groups in the order of the document."""
+        given = 0
+        for index, div in enumerate(self.divs):
+            before = self.paragraphs_before_divs[index : index + 1] or (len(self.paragraphs),)
+            yield from self.paragraphs[given : before[0]]
+            given = max(given, before[0])
+            yield div
+        yield from self.paragraphs[given:]
 
     @property
     def all_paragraphs(self) -> Iterator[Paragraph]:
-        """Its paragraphs, then those of the groups in it."""
-        yield from self.paragraphs
-        for div in self.divs:
-            yield from div.all_paragraphs
+        """Its paragraphs and those of the groups in it, in the order of the document."""
+        for child in self.children:
+            if isinstance(child, Paragraph):
+                yield child
+            else:
+                yield from child.all_paragraphs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ __all__ = [
     "TT",
     "TTM",
     "TTP",
+    "TTS",
     "TT_NAMESPACES",
     "XML",
     "current_name",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import TypedDict, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar
 from xml.etree.ElementTree import Element
 
 from mcai_worker_sdk.media.ebu_tt.clock import counted_rate
 from mcai_worker_sdk.media.ebu_tt.model import (
+    Animation,
     Body,
     Break,
     Content,
@@ -27,11 +28,13 @@ from mcai_worker_sdk.media.ebu_tt.model import (
 from mcai_worker_sdk.media.ebu_tt.names import EBUTTP, TT_NAMESPACES, TTM, TTP, XML, local_name
 from mcai_worker_sdk.media.ebu_tt.times import TimeExpression
 from mcai_worker_sdk.media.ebu_tt.tree import document_error, read_tree
+from mcai_worker_sdk.media.ebu_tt.white_space import TextRun, collapse, join_words
 
 __all__ = ["parse_ebu_tt"]
 
 _ID, _LANG, _SPACE = (f"{{{XML}}}{name}" for name in ("id", "lang", "space"))
-_COMMON = frozenset({_ID, _LANG, "style", "region", "begin", "end", "dur"})
+_TIMES = ("begin", "end", "dur")
+_COMMON = frozenset({_ID, _LANG, "style", "region", *_TIMES})
 _DOCUMENT_NAMES = {
     "sequence_identifier": f"{{{EBUTTP}}}sequenceIdentifier",
     "sequence_number": f"{{{EBUTTP}}}sequenceNumber",
@@ -68,6 +71,9 @@ def parse_ebu_tt(document: bytes | str) -> EbuTtDocument:
     _positive(root, _SUB_FRAME_RATE)
     frame_rate = _frame_rate(root)
     known = frozenset(name.values()) | {_LANG}
+    if frame_rate is None:
+        # It multiplies the default rate then, and stays what it is.
+        known -= {name["multiplier"]}
     head, body = _child(root, "head"), _child(root, "body")
     return EbuTtDocument(
         language=root.get(_LANG),
@@ -96,10 +102,10 @@ def _positive(element: Element, name: str) -> int | None:
 def _frame_rate(root: Element) -> Fraction | None:
     rate = _positive(root, _DOCUMENT_NAMES["frame_rate"])
     multiplier = root.get(_DOCUMENT_NAMES["multiplier"], "1 1").replace(":", " ").split()
-    if not rate:
-        return None
     if not all(part.isascii() and part.isdigit() and 0 < len(part) <= 9 and int(part) for part in multiplier):  # noqa: PLR2004
         raise document_error(f"has frameRateMultiplier {' '.join(multiplier)[:64]!r}", "two whole numbers above 0")
+    if not rate:
+        return None
     numerator, denominator = (int(part) for part in (*multiplier, "1")[:2])
     return Fraction(rate * numerator, denominator)
 
@@ -156,7 +162,7 @@ def _metadata(head: Element) -> Metadata | None:
 
 
 def _all_text(element: Element) -> str:
-    return " ".join("".join(element.itertext()).split())
+    return join_words("".join(element.itertext()))
 
 
 def _styling(element: Element) -> Styling:
@@ -170,10 +176,22 @@ def _layout(element: Element) -> Layout:
 
 
 def _region(element: Element) -> Region:
-    attributes = _others(element, frozenset({_ID, "style"}))
-    for inline in _children(element, "style"):
-        attributes.update(_others(inline, frozenset({_ID})))
-    return Region(id=element.get(_ID), style=element.get("style"), attributes=attributes)
+    nested = _children(element, "style")
+    # Styles within the region go before those it refers to, and what stands on the region itself before both.
+    attributes: dict[str, str] = {}
+    for inline in nested:
+        attributes.update(_others(inline, frozenset({_ID, "style"})))
+    attributes.update(_others(element, frozenset({_ID, "style", *_TIMES})))
+    styles = [references for item in (element, *nested) if (references := item.get("style")) is not None]
+    return Region(
+        id=element.get(_ID),
+        style=" ".join(styles) if styles else None,
+        begin=_time(element, "begin"),
+        end=_time(element, "end"),
+        duration=_time(element, "dur"),
+        animations=_animations(element),
+        attributes=attributes,
+    )
 
 
 def _body(element: Element, *, keep_space: bool) -> Body:
@@ -184,71 +202,74 @@ def _body(element: Element, *, keep_space: bool) -> Body:
 
 def _div(element: Element, *, keep_space: bool) -> Div:
     keep_space = _keeps_space(element, keep_space=keep_space)
+    paragraphs: list[Paragraph] = []
+    divs: list[Div] = []
+    before_divs: list[int] = []
+    for child in element:
+        if _is_tt(child, "p"):
+            paragraphs.append(_paragraph(child, keep_space=keep_space))
+        elif _is_tt(child, "div"):
+            before_divs.append(len(paragraphs))
+            divs.append(_div(child, keep_space=keep_space))
+    # Most often no paragraph follows a group: nothing need be said then.
+    while before_divs and before_divs[-1] == len(paragraphs):
+        before_divs.pop()
     return Div(
-        paragraphs=tuple(_paragraph(child, keep_space=keep_space) for child in _children(element, "p")),
-        divs=tuple(_div(child, keep_space=keep_space) for child in _children(element, "div")),
+        paragraphs=tuple(paragraphs),
+        divs=tuple(divs),
+        paragraphs_before_divs=tuple(before_divs),
         **_common(element),
     )
 
 
+#: What a paragraph holds, while its white space is not collapsed yet: an element stands with its own content.
+_Draft: TypeAlias = "TextRun | tuple[Element, list[_Draft]] | None"
+
+
 def _paragraph(element: Element, *, keep_space: bool) -> Paragraph:
-    keep_space = _keeps_space(element, keep_space=keep_space)
-    content = _trim(_content(element, keep_space=keep_space), keep_space=keep_space)
-    spans = tuple(Span(content=(part,)) if isinstance(part, str) else part for part in content)
-    return Paragraph(content=spans, **_common(element))
+    drafts = _drafts(element, keep_space=_keeps_space(element, keep_space=keep_space))
+    collapse(list(_runs(drafts)))
+    content = tuple(Span(content=(part,)) if isinstance(part, str) else part for part in _content(drafts))
+    return Paragraph(content=content, **_common(element))
 
 
-def _content(element: Element, *, keep_space: bool) -> list[Content]:
-    parts: list[Content] = []
+def _drafts(element: Element, *, keep_space: bool) -> list[_Draft]:
+    drafts: list[_Draft] = []
     text = element.text or ""
     for child in element:
         is_break = _is_tt(child, "br")
         if is_break or _is_tt(child, "span"):
-            parts.append(_space(text, keep_space=keep_space))
-            parts.append(Break() if is_break else _span(child, keep_space=keep_space))
+            drafts.append(TextRun(text, keep_space))
+            drafts.append(
+                None if is_break else (child, _drafts(child, keep_space=_keeps_space(child, keep_space=keep_space)))
+            )
             text = ""
         text += child.tail or ""
-    parts.append(_space(text, keep_space=keep_space))
-    return [part for part in parts if part != ""]
+    drafts.append(TextRun(text, keep_space))
+    return drafts
 
 
-def _span(element: Element, *, keep_space: bool) -> Span:
-    content = _content(element, keep_space=_keeps_space(element, keep_space=keep_space))
-    return Span(content=tuple(content), **_common(element))
+def _runs(drafts: list[_Draft]) -> Iterator[TextRun | None]:
+    for draft in drafts:
+        if isinstance(draft, tuple):
+            yield from _runs(draft[1])
+        else:
+            yield draft
+
+
+def _content(drafts: list[_Draft]) -> Iterator[Content]:
+    for draft in drafts:
+        if draft is None:
+            yield Break()
+        elif isinstance(draft, tuple):
+            yield Span(content=tuple(_content(draft[1])), **_common(draft[0]))
+        elif draft.text:
+            yield draft.text
 
 
 def _keeps_space(element: Element, *, keep_space: bool) -> bool:
     value = element.get(_SPACE)
     return keep_space if value is None else value == "preserve"
-
-
-def _space(text: str, *, keep_space: bool) -> str:
-    """Text with its runs of blanks made one, as ``xml:space="default"`` wants."""
-    if keep_space:
-        return text
-    collapsed = " ".join(text.split())
-    if not collapsed:
-        return " " if text else ""
-    return f"{' ' if text[0].isspace() else ''}{collapsed}{' ' if text[-1].isspace() else ''}"
-
-
-def _trim(parts: list[Content], *, keep_space: bool) -> list[Content]:
-    """Drop the blanks of the source's lines: at the ends of the paragraph and beside its line breaks."""
-    if keep_space:
-        return parts
-    trimmed: list[Content] = []
-    for index, part in enumerate(parts):
-        if not isinstance(part, str):
-            trimmed.append(part)
-            continue
-        text = part
-        if index == 0 or isinstance(parts[index - 1], Break):
-            text = text.lstrip()
-        if index == len(parts) - 1 or isinstance(parts[index + 1], Break):
-            text = text.rstrip()
-        if text:
-            trimmed.append(text)
-    return trimmed
 
 
 class _Common(TypedDict):
@@ -259,6 +280,7 @@ class _Common(TypedDict):
     begin: TimeExpression | None
     end: TimeExpression | None
     duration: TimeExpression | None
+    animations: tuple[Animation, ...]
     attributes: dict[str, str]
 
 
@@ -271,8 +293,21 @@ def _common(element: Element) -> _Common:
         "begin": _time(element, "begin"),
         "end": _time(element, "end"),
         "duration": _time(element, "dur"),
+        "animations": _animations(element),
         "attributes": _others(element, _COMMON),
     }
+
+
+def _animations(element: Element) -> tuple[Animation, ...]:
+    return tuple(
+        Animation(
+            begin=_time(item, "begin"),
+            end=_time(item, "end"),
+            duration=_time(item, "dur"),
+            attributes=_others(item, frozenset(_TIMES)),
+        )
+        for item in _children(element, "set")
+    )
 
 
 def _time(element: Element, name: str) -> TimeExpression | None:

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from mcai_worker_sdk.media.ebu_tt.clock import counted_rate
 from mcai_worker_sdk.media.ebu_tt.model import (
+    Animation,
     Body,
     Break,
     Content,
@@ -16,6 +17,7 @@ from mcai_worker_sdk.media.ebu_tt.model import (
     Head,
     Metadata,
     Paragraph,
+    Region,
     Span,
 )
 from mcai_worker_sdk.media.ebu_tt.names import EBUTTP, PREFIXES, TT, TTM, TTP, XML
@@ -28,7 +30,7 @@ def to_xml(document: EbuTtDocument) -> bytes:
     Write a document as UTF-8 XML, with the usual prefixes.
 
     What :func:`parse_ebu_tt` reads from the result equals ``document``. What the model does not hold (metadata of other
-    namespaces, ``set`` animations) is not written.
+    namespaces) is not written.
     """
     writer = _Writer()
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + writer.finish(writer.document(document)).encode()
@@ -78,7 +80,8 @@ class _Writer:
             if namespace != XML:
                 root.set(f"xmlns:{prefix}", namespace)
         text: str = tostring(root, encoding="unicode")
-        return text
+        # A reader takes a carriage return that stands there as such for a line feed.
+        return text.replace("\r", "&#13;")
 
     def _name(self, name: str) -> str:
         namespace, _, local = name.rpartition("}")
@@ -102,12 +105,15 @@ class _Writer:
             f"{{{XML}}}lang": source.lang,
             "style": source.style,
             "region": source.region,
-            "begin": source.begin,
-            "end": source.end,
-            "dur": source.duration,
+            **_times(source),
         }
         self._attributes(element, values, source.attributes)
+        self._animations(element, source.animations)
         return element
+
+    def _animations(self, parent: Element, animations: tuple[Animation, ...]) -> None:
+        for animation in animations:
+            self._attributes(self._add(parent, "set"), _times(animation), animation.attributes)
 
     def _head(self, root: Element, head: Head) -> None:
         element = self._add(root, "head")
@@ -122,8 +128,10 @@ class _Writer:
             layout = self._add(element, "layout")
             self._attributes(layout, {f"{{{XML}}}lang": head.layout.lang}, {})
             for region in head.layout.regions:
-                values = {f"{{{XML}}}id": region.id, "style": region.style}
-                self._attributes(self._add(layout, "region"), values, region.attributes)
+                values = {f"{{{XML}}}id": region.id, "style": region.style, **_times(region)}
+                added = self._add(layout, "region")
+                self._attributes(added, values, region.attributes)
+                self._animations(added, region.animations)
 
     def _metadata(self, parent: Element, metadata: Metadata) -> None:
         if metadata.title is not None:
@@ -142,13 +150,15 @@ class _Writer:
 
     def _div(self, parent: Element, div: Div) -> None:
         element = self._common(self._add(parent, "div"), div)
-        for paragraph in div.paragraphs:
-            element.append(self.paragraph(paragraph))
-        for inner in div.divs:
-            self._div(element, inner)
+        for child in div.children:
+            if isinstance(child, Paragraph):
+                element.append(self.paragraph(child))
+            else:
+                self._div(element, child)
 
     def _content(self, element: Element, content: tuple[Content, ...]) -> None:
-        last: Element | None = None
+        # Behind the animations, which stand first.
+        last: Element | None = element[-1] if len(element) else None
         for part in content:
             if isinstance(part, str):
                 if last is None:
@@ -160,6 +170,10 @@ class _Writer:
             else:
                 last = self._common(self._add(element, "span"), part)
                 self._content(last, part.content)
+
+
+def _times(source: Body | Div | Paragraph | Span | Region | Animation) -> dict[str, object]:
+    return {"begin": source.begin, "end": source.end, "dur": source.duration}
 
 
 def _multiplier(rate: Fraction | None, counted: int | None) -> str | None:
