@@ -153,6 +153,51 @@ def test_another_passphrase_is_refused_without_being_repeated(caller_options):
     assert "horse" not in str(caught.value)
 
 
+@pytest.mark.parametrize("length", [10, 80])
+def test_a_passphrase_may_be_as_long_as_libsrt_takes_it(length):
+    options = f"passphrase={'p' * length}"
+    listener, caller = connect_pair(options, options)
+
+    caller.send(b"secret")
+
+    assert listener.receive(5000) == b"secret"
+    caller.close()
+    listener.close()
+
+
+@pytest.mark.parametrize("length", [9, 81])
+def test_a_passphrase_that_libsrt_does_not_take_is_refused_by_its_length(length):
+    with pytest.raises(MediaError, match=f"passphrase has {length} bytes; expected 10 to 80"):
+        parse_srt_url(f"srt://:9000?passphrase={'p' * length}")
+    library = libsrt.load_library()
+    handle = library.call("create_socket")
+    with pytest.raises(libsrt.SrtCallError):
+        library.set_bytes(handle, libsrt.Option.PASSPHRASE, b"p" * length)
+    library.call("close", handle)
+
+
+@pytest.mark.parametrize(
+    ("caller_options", "reason"),
+    [("passphrase=wrong-horse", "Incorrect passphrase"), ("", "Password required or unexpected")],
+)
+def test_a_listener_tells_why_it_refused_its_callers(caplog, caller_options, reason):
+    port = free_port()
+    listen = f"srt://:{port}?passphrase=correct-horse&connect_timeout=3000"
+    listening = InThread(lambda: open_connection(parse_srt_url(listen), make_channel()))
+    while listening.thread.is_alive():
+        with pytest.raises(MediaError):
+            open_connection(
+                parse_srt_url(f"srt://127.0.0.1:{port}?{caller_options}&connect_timeout=500"), make_channel()
+            )
+
+    with pytest.raises(MediaTimeoutError, match=rf"called .*, but for those that were refused \({reason}\); expected"):
+        listening.result()
+    # Once, however often they called.
+    assert [message for message in caplog.messages if "was refused" in message] == [
+        f"An SRT caller of srt://:{port} was refused: {reason}. Compare the options of both ends"
+    ]
+
+
 def test_the_listener_learns_the_callers_stream_id():
     listener, caller = connect_pair(caller_options="streamid=%23!::r=camera/1")
 

@@ -8,6 +8,7 @@ import pytest
 from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet, cues_from_ttml
+from tests.media.support import NotingWorker, run_job
 
 SUBRIP = """1
 00:00:00,500 --> 00:00:01,500
@@ -133,3 +134,21 @@ def test_a_ttml_sample_that_counts_from_its_own_begin_is_moved_there():
 def test_a_ttml_document_that_cannot_be_read_is_an_error():
     with pytest.raises(MediaSourceError, match="not well-formed"):
         cues_from_ttml(b"<tt>")
+
+
+def test_the_last_line_of_an_lrc_file_has_no_end(tmp_path):
+    source = tmp_path / "song.lrc"
+    source.write_text("[00:01.00]One\n[00:03.50]Two\n[00:12.00]Last\n")
+    worker = NotingWorker("SUBTITLE")
+
+    run_job(worker, source, tmp_path)
+
+    assert [(cue.start_seconds, cue.end_seconds, cue.text) for cue in worker.frames[0]] == [
+        (1.0, 3.5, "One"),
+        (3.5, 12.0, "Two"),
+        (12.0, None, "Last"),
+    ]
+
+
+def test_a_duration_below_zero_is_none():
+    assert cues_from_packet("text", b"x", 4.0, -1e-6) == [Cue(4.0, None, "x", "x")]

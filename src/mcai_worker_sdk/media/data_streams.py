@@ -28,7 +28,8 @@ class DataDecoder:
     Turn packets of one subtitle or data stream into what the worker gets.
 
     - TTML documents, for a worker with ``process_ebu_ttml_live``: :class:`EbuTtDocument` objects.
-    - Packets of a subtitle stream whose codec carries text: :class:`Cue` objects whose begin lies inside the range.
+    - Packets of a subtitle stream whose codec carries text, which FFmpeg takes for data where that is WebVTT in MP4:
+      :class:`Cue` objects whose begin lies inside the range.
     - All others (KLV, bitmap subtitles, other XML, ...): :class:`DataPacket` objects whose time stamp lies inside the
       range.
     """
@@ -60,7 +61,7 @@ class DataDecoder:
         self._report = report
         self._wants_documents = wants_documents
         self._codec_name = descriptor.codec_name
-        self._is_subtitle = descriptor.kind == "AVMEDIA_TYPE_SUBTITLE"
+        self._is_subtitle = descriptor.kind == "AVMEDIA_TYPE_SUBTITLE" or self._codec_name in CUE_CODECS
         self._last_seconds: float | None = None
         self._has_warned_of_encoding = False
 

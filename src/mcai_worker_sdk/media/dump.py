@@ -8,9 +8,15 @@ from typing import Any
 
 import av.logging
 
+from mcai_worker_sdk.media.ffmpeg_log import log_level
+
 __all__ = ["DumpFacts", "read_dump"]
 
-_STREAM = re.compile(r"^  Stream #0:(\d+)[^:]*: (?:Video|Audio|Subtitle|Data|Attachment|Unknown[^:]*): (\w+)")
+_STREAM = re.compile(
+    r"^  Stream #0:(\d+)[^:]*: (?:Video|Audio|Subtitle|Data|Attachment|Unknown[^:]*): (\w+)(?: \((\w+) / 0x)?"
+)
+#: Codecs that FFmpeg does not know by the tag they have in MP4, by that tag.
+_TAGGED_CODECS = {"wvtt": "webvtt"}
 _PROGRAM = re.compile(r"^  Program \d+")
 _ROTATION = re.compile(r"^\s+(?:displaymatrix|Display Matrix): rotation of (-?\d+(?:\.\d+)?) degrees")
 
@@ -37,7 +43,7 @@ def read_dump(container: Any) -> DumpFacts:
             facts.program_count += 1
         elif stream := _STREAM.match(line):
             index = int(stream.group(1))
-            facts.codec_names[index] = stream.group(2)
+            facts.codec_names[index] = _TAGGED_CODECS.get(stream.group(3), stream.group(2))
         elif rotation := _ROTATION.match(line):
             degrees = round(-float(rotation.group(1))) % _FULL_TURN
             if degrees and index >= 0:
@@ -47,10 +53,6 @@ def read_dump(container: Any) -> DumpFacts:
 
 def _dump(container: Any) -> str:
     # The description goes through FFmpeg's log, at the level "info".
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
+    with log_level(av.logging.INFO):
         text: str = container.dumps_format()
-    finally:
-        av.logging.set_level(level)
     return text

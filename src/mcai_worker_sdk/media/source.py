@@ -9,12 +9,13 @@ import av.error
 from av.container import InputContainer
 
 from mcai_worker_sdk.addresses import url_scheme
-from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
+from mcai_worker_sdk.errors import MediaError, MediaSourceError, MediaTimeoutError
+from mcai_worker_sdk.media.ffmpeg_log import logged_lines, reason_of
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.pyav import open_input, size_bytes
-from mcai_worker_sdk.media.urls import ffmpeg_name, is_network_url, shown_url
+from mcai_worker_sdk.media.urls import ffmpeg_name, is_network_url, shown_url, source_path
 
 __all__ = ["MediaSource", "open_file_source"]
 
@@ -72,25 +73,57 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
     """
     name = ffmpeg_name(url)
     try:
-        container = _open_container(name, hwaccel)
-        context = probe(container)
-    except av.error.ExitError as error:
-        raise MediaTimeoutError(
-            f"Source {shown_url(url)!r} did not answer for {NETWORK_TIMEOUT_SECONDS:.0f} s; expected it to open. "
-            "Check that the server is reachable."
-        ) from error
+        container, context = _open(name, hwaccel)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise MediaSourceError(
-            f"Source {shown_url(url)!r} cannot be opened: {reason}; expected a file or URL that FFmpeg can read. "
-            "Check the parameter 'source_path'."
-        ) from error
+        if not _may_open_again(name, error):
+            raise _open_error(url, error) from error
+        with logged_lines() as logged:
+            try:
+                container, context = _open(name, hwaccel)
+            except (av.error.FFmpegError, OSError, ValueError):
+                raise _open_error(url, error, reason_of(logged)) from error
     # A network source that does not say how long it is has no known end.
     return MediaSource(
         container,
         context,
         is_live=is_network_url(name) and context.duration is None,
         ends_by_closing=is_network_url(name) and size_bytes(container) is None,
+    )
+
+
+def _open(name: str, hwaccel: str | None) -> tuple[InputContainer, FormatContext]:
+    container = _open_container(name, hwaccel)
+    try:
+        return container, probe(container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _may_open_again(name: str, error: Exception) -> bool:
+    """
+    Whether to try once more, with FFmpeg's log: only there it says what is wrong with what it found.
+
+    What can be read once only is not tried again, nor is what FFmpeg did not find or reach.
+    """
+    if is_network_url(name):
+        return isinstance(error, av.error.InvalidDataError | av.error.ArgumentError | PermissionError)
+    path = source_path(name)
+    return url_scheme(name) not in {"pipe", "fd"} if path is None else os.path.isfile(path)  # noqa: PTH113
+
+
+def _open_error(url: str, error: Exception, said: str = "") -> MediaError:
+    if isinstance(error, av.error.ExitError):
+        return MediaTimeoutError(
+            f"Source {shown_url(url)!r} did not answer for {NETWORK_TIMEOUT_SECONDS:.0f} s; expected it to open. "
+            "Check that the server is reachable."
+        )
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    if said:
+        reason += f" (FFmpeg says: {said})"
+    return MediaSourceError(
+        f"Source {shown_url(url)!r} cannot be opened: {reason}; expected a file or URL that FFmpeg can read. "
+        "Check the parameter 'source_path'."
     )
 
 

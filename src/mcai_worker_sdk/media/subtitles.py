@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument, paragraph_to_xml, parse_ebu_tt, timed_texts
@@ -26,19 +26,23 @@ def cues_from_packet(
             where FFmpeg has none, as for TTML in MP4.
         data: The packet's payload.
         start_seconds: Its presentation time; ``None`` counts as 0.
-        duration_seconds: How long it is shown; ``None`` or 0 when the packet does not say.
+        duration_seconds: How long it is shown; ``None``, 0 or less when the packet does not say.
 
     Returns:
-        The cues; empty for an empty packet, which clears the screen. TTML packets hold any number, others at most one.
+        The cues; empty for an empty packet, which clears the screen. Packets of TTML, and of WebVTT in MP4, hold any
+        number, others at most one.
 
     Raises:
         MediaSourceError: A TTML document cannot be read.
         ValueError: The codec is none of :data:`CUE_CODECS`.
     """
     start = start_seconds or 0.0
-    end = start + duration_seconds if duration_seconds else None
+    end = start + duration_seconds if duration_seconds and duration_seconds > 0 else None
     if codec_name in _TTML_CODECS or (codec_name is None and find_root(data) is not None):
         return _cues_of_sample(data, start, end)
+    if _is_webvtt_sample(codec_name, data):
+        parts = [_webvtt(payload) for payload in _webvtt_payloads(data)]
+        return [Cue(start, end, text, raw) for raw, text in parts if text]
     read = _READERS.get(codec_name or "")
     if read is None:
         raise ValueError(f"The subtitle codec is {codec_name!r}; expected one of {', '.join(sorted(CUE_CODECS))}.")
@@ -101,7 +105,7 @@ def _overlaps(cue: Cue, start: float, end: float) -> bool:
 def encoding_fault(codec_name: str | None, data: bytes) -> str | None:
     """What is said of a text packet that is not UTF-8, and how it is read; ``None`` when nothing is wrong."""
     # The others say themselves how they are encoded, or are no text.
-    if codec_name not in _UNDECLARED_CODECS or is_utf8(data):
+    if codec_name not in _UNDECLARED_CODECS or _is_webvtt_sample(codec_name, data) or is_utf8(data):
         return None
     if likely_encoding(data) == LEGACY_ENCODING:
         return "is not UTF-8; it is read as Windows-1252"
@@ -117,6 +121,9 @@ _OVERRIDE = re.compile(r"\{\\[^{}]*\}|\{\}")
 _ASS_BLOCK = re.compile(r"\{([^{}]*)\}")
 _ASS_DRAWING = re.compile(r"\\p(\d+)")
 _ASS_FIELDS_BEFORE_TEXT = 8
+#: A cue, no cue, and text that is shown to nobody.
+_WEBVTT_BOXES = (b"vttc", b"vtte", b"vtta")
+_BOX_HEADER_BYTES = 8
 
 
 def _tidy(text: str) -> str:
@@ -131,6 +138,27 @@ def _subrip(data: bytes) -> tuple[str, str]:
 def _webvtt(data: bytes) -> tuple[str, str]:
     raw = decode_text(data)
     return raw, _tidy(_WEBVTT_REFERENCE.sub(lambda found: html.unescape(found.group()), _WEBVTT_TAG.sub("", raw)))
+
+
+def _is_webvtt_sample(codec_name: str | None, data: bytes) -> bool:
+    """True for a sample of a WebVTT track of MP4, which is a row of boxes. Source: ISO/IEC 14496-30, section 7.5."""
+    return codec_name in {"webvtt", None} and data[:1] == b"\0" and data[4:8] in _WEBVTT_BOXES
+
+
+def _webvtt_payloads(sample: bytes) -> list[bytes]:
+    """The texts of the cues in a sample."""
+    return [
+        payload for kind, cue in _boxes(sample) if kind == b"vttc" for inner, payload in _boxes(cue) if inner == b"payl"
+    ]
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each box in a row of them."""
+    position = 0
+    while position + _BOX_HEADER_BYTES <= len(data):
+        size = max(int.from_bytes(data[position : position + 4], "big"), _BOX_HEADER_BYTES)
+        yield data[position + 4 : position + 8], data[position + _BOX_HEADER_BYTES : position + size]
+        position += size
 
 
 def _mov_text(data: bytes) -> tuple[str, str]:

@@ -27,6 +27,7 @@ from mcai_worker_sdk.media.srt.libsrt import (
     Watch,
     load_library,
 )
+from mcai_worker_sdk.media.srt.refusals import refusals
 from mcai_worker_sdk.media.srt.url import SrtUrl
 
 __all__ = ["MAX_LIVE_MESSAGE_BYTES", "MAX_MESSAGE_BYTES", "SrtConnection", "open_connection"]
@@ -333,15 +334,19 @@ def _listen(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, chann
     if url.stream_id is not None:
         library.call("listen_callback", handle, hook, None)
     # Watched before it listens: a caller of before the watch is never reported.
-    with closing(Watch(library, handle, EpollEvent.IN | EpollEvent.ERR)) as watch:
+    with (
+        closing(Watch(library, handle, EpollEvent.IN | EpollEvent.ERR)) as watch,
+        refusals(library, handle, url.address) as reasons,
+    ):
         library.call("listen", handle, 1)
         events = _wait_ready(watch, url.connect_timeout_ms, channel)
     if events is None:
         return None
     if not events:
+        refused = f", but for those that were refused ({'; '.join(reasons)})" if reasons else ""
         raise MediaTimeoutError(
-            f"No SRT peer called {url.address} within {url.connect_timeout_ms} ms; expected a caller. Start it, or "
-            "raise the option connect_timeout."
+            f"No SRT peer called {url.address} within {url.connect_timeout_ms} ms{refused}; expected a caller. Start it"
+            f"{', compare the options of both ends,' if reasons else ','} or raise the option connect_timeout."
         )
     return library.call("accept", handle, None, None)
 

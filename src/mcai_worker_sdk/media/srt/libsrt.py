@@ -22,6 +22,7 @@ __all__ = [
     "LIBRARY_NAMES",
     "EpollEvent",
     "ListenHook",
+    "LogHook",
     "Option",
     "SocketState",
     "SrtLibrary",
@@ -83,11 +84,14 @@ class EpollEvent(ctypes.Structure):
 
 #: ``srt_listen_callback_fn``: opaque, socket, handshake version, address, stream id; -1 refuses the caller.
 ListenHook = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, c_int, c_void_p, c_char_p)
+#: ``SRT_LOG_HANDLER_FN``: opaque, level, file, line, area, message.
+LogHook = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_char_p, c_int, c_char_p, c_char_p)
 
 _SIGNATURES: dict[str, tuple[type | None, tuple[object, ...]]] = {
     "srt_startup": (c_int, ()),
     "srt_cleanup": (c_int, ()),
     "srt_setloglevel": (None, (c_int,)),
+    "srt_setloghandler": (None, (c_void_p, c_void_p)),
     "srt_getversion": (ctypes.c_uint32, ()),
     "srt_create_socket": (c_int, ()),
     "srt_bind": (c_int, (c_int, c_char_p, c_int)),
@@ -180,6 +184,11 @@ class SrtLibrary:
         """Packets the peer has not confirmed yet; 0 when all arrived."""
         blocks, size = c_size_t(), c_size_t()
         return self.call("getsndbuffer", socket, ctypes.byref(blocks), ctypes.byref(size))
+
+    def set_log(self, level: int, hook: object) -> None:
+        """Have libsrt log from a level of syslog's up, to a :data:`LogHook` that is kept for good."""
+        self._library.srt_setloghandler(None, hook)
+        self._library.srt_setloglevel(level)
 
     def reject_reason(self, socket: int) -> str:
         """Why a connection was refused, in libsrt's words."""

@@ -20,7 +20,7 @@ DEFAULT_TIMEOUT_MS = 10_000
 _MAX_LATENCY_MS = 60_000
 _MAX_TIMEOUT_MS = 86_400_000
 _MAX_STREAM_ID_BYTES = 512
-_PASSPHRASE_LENGTHS = range(10, 80)
+_PASSPHRASE_LENGTHS = range(10, 81)
 _KEY_LENGTHS = (16, 24, 32)
 _PORTS = range(1, 65_536)
 
@@ -41,7 +41,7 @@ class SrtUrl:
     mode: Literal["caller", "listener"]
     #: Announced to the peer, in milliseconds: how long it may hold data back. Here nothing is held back.
     latency_ms: int = DEFAULT_LATENCY_MS
-    #: 10 to 79 characters; ``None`` is no encryption. Never in a repr.
+    #: 10 to 80 bytes; ``None`` is no encryption. Never in a repr.
     passphrase: str | None = field(default=None, repr=False)
     #: Key length in bytes: 16, 24 or 32; ``None`` lets libsrt choose.
     key_length: int | None = None
