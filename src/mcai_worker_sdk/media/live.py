@@ -7,7 +7,6 @@ from typing import Any
 
 import av.error
 
-from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError, MediaError, MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.logs import get_logger, mask_secret
 from mcai_worker_sdk.media.documents import DocumentContainer
@@ -19,6 +18,7 @@ from mcai_worker_sdk.media.pyav import open_input
 from mcai_worker_sdk.media.results import encode_result
 from mcai_worker_sdk.media.source import MediaSource
 from mcai_worker_sdk.media.srt import SrtConnection, SrtReader, open_connection, parse_srt_url
+from mcai_worker_sdk.media.stops import Stoppable
 from mcai_worker_sdk.media.transport_stream import recognise
 from mcai_worker_sdk.media.urls import is_srt_url, shown_url
 
@@ -124,7 +124,7 @@ class LiveResultWriter:
         self._connection.close()
 
 
-def open_live_source(url: str, *, channel: McaiChannel, hwaccel: str | None = None) -> LiveSource | None:
+def open_live_source(url: str, *, channel: Stoppable, hwaccel: str | None = None) -> LiveSource | None:
     """
     Open a live URL as soon as its streams are known.
 
@@ -133,7 +133,7 @@ def open_live_source(url: str, *, channel: McaiChannel, hwaccel: str | None = No
 
     Args:
         url: ``srt://`` (MPEG-TS, or XML or JSON documents) or one of FFmpeg's live protocols.
-        channel: The job's channel.
+        channel: Tells whether to give up; the job's channel, or the opening that asks it.
         hwaccel: Device type that shall decode (``cuda``); without such a device the CPU decodes, with a warning.
 
     Returns:
@@ -153,10 +153,10 @@ def open_live_source(url: str, *, channel: McaiChannel, hwaccel: str | None = No
         ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _source_error(url, error) from error
-    return LiveSource(_PeerContainer(container, shown_url(url)), probe(container))
+    return LiveSource(_PeerContainer(container, shown_url(url)), _described(container))
 
 
-def open_live_destination(url: str, *, channel: McaiChannel) -> LiveResultWriter | None:
+def open_live_destination(url: str, *, channel: Stoppable) -> LiveResultWriter | None:
     """
     Wait for, or call, who takes the results at an ``srt://`` URL.
 
@@ -176,14 +176,14 @@ def open_live_destination(url: str, *, channel: McaiChannel) -> LiveResultWriter
     return None if connection is None else LiveResultWriter(connection)
 
 
-def _connect(url: str, channel: McaiChannel) -> SrtConnection | None:
+def _connect(url: str, channel: Stoppable) -> SrtConnection | None:
     srt_url = parse_srt_url(url)
     if srt_url.passphrase is not None:
         mask_secret(srt_url.passphrase)
     return open_connection(srt_url, channel)
 
 
-def _open_srt(url: str, channel: McaiChannel, hwaccel: str | None) -> LiveSource | None:
+def _open_srt(url: str, channel: Stoppable, hwaccel: str | None) -> LiveSource | None:
     connection: SrtConnection | None = None
     source: LiveSource | None = None
     try:
@@ -200,7 +200,7 @@ def _open_srt(url: str, channel: McaiChannel, hwaccel: str | None) -> LiveSource
     return source
 
 
-def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hwaccel: str | None) -> LiveSource | None:
+def _read_srt_head(url: str, connection: SrtConnection, channel: Stoppable, hwaccel: str | None) -> LiveSource | None:
     reader = SrtReader(connection)
     head, is_transport_stream = _receive_head(reader)
     if channel.is_stopped():
@@ -224,7 +224,15 @@ def _read_srt_head(url: str, connection: SrtConnection, channel: McaiChannel, hw
         if reader.failure is not None:
             raise reader.failure
         return None
-    return LiveSource(container, probe(container), connection)
+    return LiveSource(container, _described(container), connection)
+
+
+def _described(container: Any) -> FormatContext:
+    try:
+        return probe(container)
+    except BaseException:
+        container.close()
+        raise
 
 
 def _receive_head(reader: SrtReader) -> tuple[list[bytes], bool]:

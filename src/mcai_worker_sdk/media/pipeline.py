@@ -107,6 +107,10 @@ class Pipeline:
         self._chunk_frames = 1 if source.is_live else CHUNK_FRAMES
         self._decoded = BoundedLink(DECODED_LIMIT_BYTES)
         self._ready = BoundedLink(READY_LIMIT_BYTES) if self._filter_chains else self._decoded
+        # One of the two frees the source: the reading thread once it has begun, or whoever closes the pipeline before.
+        self._begin_lock = threading.Lock()
+        self._has_begun = False
+        self._is_closed = False
         self._threads = [threading.Thread(target=self._read, name="media-reader", daemon=True)]
         if self._filter_chains:
             self._threads.append(threading.Thread(target=self._filter, name="media-filter", daemon=True))
@@ -136,20 +140,26 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop the threads; may be called again, also when they never started."""
+        with self._begin_lock:
+            self._is_closed = True
         self._decoded.abort()
         self._ready.abort()
         self._source.interrupt()
         until = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
-            if thread.ident is None:
+            if not thread.is_alive():
                 continue
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
                 _LOGGER.warning("The thread %s still waits for the source; it is left to its time-out", thread.name)
-        if self._threads[0].ident is None:
+        if not self._has_begun:
             self._source.close()
 
     def _read(self) -> None:
+        with self._begin_lock:
+            if self._is_closed:
+                return
+            self._has_begun = True
         failure: BaseException | None = None
         try:
             self._read_source()

@@ -63,6 +63,8 @@ class FileResultWriter:
         self._shown = destination
         self._file: BinaryIO | None = None
         self._temporary: Path | None = None
+        #: Of the temporary file, which another job may have replaced by its own.
+        self._status: os.stat_result | None = None
         self._path, self._temporary_path = written_paths(destination)
         self._count = 0
         self._is_xml = False
@@ -102,27 +104,26 @@ class FileResultWriter:
             return
         if not self._is_xml:
             self._put(b'{"frames":[]}' if self._count == 0 else b"]}")
+        is_ours = self._temporary is None or self._is_ours(self._temporary)
+        # What is interrupted or fails here leaves the rest to discard().
         try:
-            is_ours = self._temporary is None or self._is_ours(self._temporary, self._file)
             self._file.close()
             if not is_ours:
-                self._temporary = None
                 raise MediaDestinationError(
                     f"The destination {str(self._path)!r} is being written by another job; expected one job at a time. "
                     "Give each job a destination_path of its own."
                 )
             if self._temporary is not None:
                 self._temporary.replace(self._path)
-                self._temporary = None
         except OSError as error:
             raise self._error(error) from error
-        finally:
-            self._file = None
+        self._temporary = None
+        self._file = None
 
     def discard(self) -> None:
         """Remove the temporary file, if there still is one."""
         if self._file is not None:
-            if self._temporary is not None and not self._is_ours(self._temporary, self._file):
+            if self._temporary is not None and not self._is_ours(self._temporary):
                 self._temporary = None
             with suppress(OSError):
                 self._file.close()
@@ -142,14 +143,14 @@ class FileResultWriter:
                 return
             self._temporary_path.unlink(missing_ok=True)
             self._file = self._temporary_path.open("xb")
+            self._status = os.fstat(self._file.fileno())
             self._temporary = self._temporary_path
         except OSError as error:
             raise self._error(error) from error
 
-    @staticmethod
-    def _is_ours(temporary: Path, file: BinaryIO) -> bool:
+    def _is_ours(self, temporary: Path) -> bool:
         try:
-            return os.path.samestat(temporary.stat(), os.fstat(file.fileno()))
+            return self._status is not None and os.path.samestat(temporary.stat(), self._status)
         except FileNotFoundError:
             return False
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,7 +20,7 @@ from mcai_worker_sdk.media.field_order import is_top_field_first
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.frame import Frame
 from mcai_worker_sdk.media.links import Segment
-from mcai_worker_sdk.media.opening import open_destination, open_source
+from mcai_worker_sdk.media.opening import Opening, open_destination, open_source
 from mcai_worker_sdk.media.pipeline import Pipeline, read_failure
 from mcai_worker_sdk.media.progression import ProgressionMeter, ThroughputLog
 from mcai_worker_sdk.media.ranges import TimeRange
@@ -117,6 +118,9 @@ class MediaSession:
         self._channel = channel
         self._options = options
         self._report = DamageReport()
+        # They own what they opened, whatever interrupts this thread meanwhile.
+        self._destination_opening = Opening[ResultWriter](channel)
+        self._source_opening = Opening[MediaSource](channel)
         self._source: MediaSource | None = None
         self._writer: ResultWriter | None = None
         self._pipeline: Pipeline | None = None
@@ -159,10 +163,10 @@ class MediaSession:
         self._destination = self._text("destination_path")
         time_range = TimeRange.from_values(self._values)
         self._batches = Batches(read_batch_size(self._values, self._parameters))
-        self._writer = open_destination(self._destination, source_path, self._channel)
+        self._writer = open_destination(self._destination, source_path, self._destination_opening)
         if self._writer is None:
             return
-        self._source = open_source(source_path, self._options.hwaccel, self._channel)
+        self._source = open_source(source_path, self._options.hwaccel, self._source_opening)
         if self._source is None or self._channel.is_stopped():
             return
         context = self._source.context
@@ -223,16 +227,11 @@ class MediaSession:
 
     def close(self) -> None:
         """Release everything; may be called again. A worker that was initialised hears ``ending_process`` once."""
-        if self._pipeline is not None:
-            self._pipeline.close()
-        elif self._source is not None:
-            self._source.close()
-        if self._writer is not None:
-            self._writer.discard()
-        try:
-            self._end_worker()
-        except Exception:
-            _LOGGER.exception("ending_process of job %d failed after the job had failed", self._job_id)
+        # The last named is called first, and each whatever becomes of the others.
+        with ExitStack() as stack:
+            stack.callback(self._end_failed_worker)
+            stack.callback(self._destination_opening.close)
+            stack.callback(self._source_opening.close if self._pipeline is None else self._pipeline.close)
 
     def _process(self) -> None:
         if self._pipeline is None or self._meter is None or self._selection is None:
@@ -334,6 +333,12 @@ class MediaSession:
             with self._worker_turns:
                 self._takes_updates = False
                 self._last_words = self._worker.ending_process()
+
+    def _end_failed_worker(self) -> None:
+        try:
+            self._end_worker()
+        except Exception:
+            _LOGGER.exception("ending_process of job %d failed after the job had failed", self._job_id)
 
     def _finish(self) -> dict[str, Any]:
         if self._writer is None:

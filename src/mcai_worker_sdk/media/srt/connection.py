@@ -11,7 +11,6 @@ import threading
 from contextlib import closing
 from time import monotonic
 
-from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaError, MediaTimeoutError
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.srt.libsrt import (
@@ -29,6 +28,7 @@ from mcai_worker_sdk.media.srt.libsrt import (
 )
 from mcai_worker_sdk.media.srt.refusals import refusals
 from mcai_worker_sdk.media.srt.url import SrtUrl
+from mcai_worker_sdk.media.stops import Stoppable
 
 __all__ = ["MAX_LIVE_MESSAGE_BYTES", "MAX_MESSAGE_BYTES", "SrtConnection", "open_connection"]
 
@@ -54,7 +54,7 @@ _LINGER_OFF = struct.pack("ii", 0, 0)
 _log = get_logger(__name__)
 
 
-def open_connection(url: SrtUrl, channel: McaiChannel) -> SrtConnection | None:
+def open_connection(url: SrtUrl, channel: Stoppable) -> SrtConnection | None:
     """
     Wait for a peer (listener) or call it (caller), and return the connection.
 
@@ -62,7 +62,7 @@ def open_connection(url: SrtUrl, channel: McaiChannel) -> SrtConnection | None:
 
     Args:
         url: Which end to be, and how.
-        channel: The job's channel; its stop ends the wait.
+        channel: The job's channel, or what asks it; its stop ends the wait.
 
     Returns:
         The connection, or ``None`` when the job was asked to stop first.
@@ -76,19 +76,23 @@ def open_connection(url: SrtUrl, channel: McaiChannel) -> SrtConnection | None:
     address = _resolve(url)
     handle = library.call("create_socket")
     peer: int | None = None
+    connection: SrtConnection | None = None
     try:
         _configure(library, handle, url)
         find_peer = _listen if url.mode == "listener" else _connect
         peer = find_peer(library, handle, url, address, channel)
-        return None if peer is None else SrtConnection(library, peer, url, channel)
+        if peer is not None:
+            connection = SrtConnection(library, peer, url, channel)
     except SrtCallError as error:
         raise MediaError(
             f"The SRT connection {url.address} cannot be made: {error}; expected a {url.mode} to start. "
             "Check host, port and options."
         ) from error
     finally:
-        if handle != peer:
-            _close_quietly(library, handle)
+        kept = None if connection is None else peer
+        for each in {handle, handle if peer is None else peer} - {kept}:
+            _close_quietly(library, each)
+    return connection
 
 
 class SrtConnection:
@@ -99,10 +103,10 @@ class SrtConnection:
         library: The binding.
         handle: libsrt's socket, connected.
         url: What it was made from.
-        channel: The job's channel; its stop ends every wait.
+        channel: The job's channel, or what asks it; its stop ends every wait.
     """
 
-    def __init__(self, library: SrtLibrary, handle: int, url: SrtUrl, channel: McaiChannel) -> None:
+    def __init__(self, library: SrtLibrary, handle: int, url: SrtUrl, channel: Stoppable) -> None:
         self._library = library
         self._handle = handle
         self._channel = channel
@@ -305,7 +309,7 @@ def _configure(library: SrtLibrary, handle: int, url: SrtUrl) -> None:
         library.set_bytes(handle, Option.PASSPHRASE, url.passphrase.encode())
 
 
-def _connect(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: McaiChannel) -> int | None:
+def _connect(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: Stoppable) -> int | None:
     # libsrt's own time-out ends the wait; the deadline here is for a library that would not report it.
     limit_ms = None if url.connect_timeout_ms is None else url.connect_timeout_ms + 1_000
     # Watched before it is called: an event of before the watch is never reported.
@@ -328,7 +332,7 @@ def _connect(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, chan
     )
 
 
-def _listen(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: McaiChannel) -> int | None:
+def _listen(library: SrtLibrary, handle: int, url: SrtUrl, address: bytes, channel: Stoppable) -> int | None:
     library.call("bind", handle, address, len(address))
     hook = ListenHook(functools.partial(_judge_caller, library, url))
     if url.stream_id is not None:
@@ -368,7 +372,7 @@ def _judge_caller(
     return -1
 
 
-def _wait_ready(watch: Watch, timeout_ms: int | None, channel: McaiChannel) -> int | None:
+def _wait_ready(watch: Watch, timeout_ms: int | None, channel: Stoppable) -> int | None:
     """Events of the socket; 0 after the time-out; ``None`` once the job shall stop."""
     deadline = None if timeout_ms is None else monotonic() + timeout_ms / 1000
     while not channel.is_stopped():
