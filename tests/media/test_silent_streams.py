@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import Callable
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
+from mcai_worker_sdk.media import AudioStreamDescriptor, VideoStreamDescriptor
 from mcai_worker_sdk.media.session import MediaOptions
-from tests.media.support import NotingWorker, filters, run_job
+from mcai_worker_sdk.media.srt import open_connection, parse_srt_url
+from tests.media.live_support import InThread, free_port, make_channel, make_clip
+from tests.media.support import NotingWorker, filters, make_session, run_job
 
 _PACKET_BYTES = 188
 #: Where ffmpeg puts the first and the second stream of a transport stream.
@@ -90,3 +94,29 @@ def test_each_stream_without_a_frame_is_named_and_no_other(media_files, tmp_path
     chain = filters(("select", {"expr": "0"}))
     run_job(NotingWorker("VIDEO SUBTITLE", chain), source, tmp_path, sdk_start_index=3600, sdk_stop_index=3800)
     assert [warning.split(",")[0] for warning in _warnings(caplog)] == ["Stream 0 (video", "Stream 2 (subtitle"]
+
+
+def test_a_live_source_keeps_its_results_though_a_filtered_stream_never_came(tmp_path, caplog):
+    data = _transport_packets(make_clip(tmp_path / "clip.ts"), _AUDIO, lambda _: b"")
+    port = free_port()
+
+    class Filtering(NotingWorker):
+        def init_process(self, context, parameters):
+            super().init_process(context, parameters)
+            chain = filters(*_CHAINS["AUDIO"])
+            return [VideoStreamDescriptor(0, []), AudioStreamDescriptor(1, chain)]
+
+    worker = Filtering()
+    session, *_ = make_session(worker, f"srt://:{port}", tmp_path / "results.json")
+    running = InThread(lambda: (session.open(), session.run()))
+    peer = open_connection(parse_srt_url(f"srt://127.0.0.1:{port}"), make_channel())
+    assert peer is not None
+    for start in range(0, len(data), 7 * _PACKET_BYTES):
+        peer.send(data[start : start + 7 * _PACKET_BYTES])
+    peer.drain()
+    peer.close()
+    running.result()
+
+    assert len(worker.frames[0]) == 100
+    assert len(json.loads((tmp_path / "results.json").read_text())["frames"]) == 100
+    assert [warning.split(",")[0] for warning in _warnings(caplog)] == ["Stream 1 (audio"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import EINVAL, EPERM
 from typing import Any
 
 import av.error
@@ -107,7 +108,7 @@ def _may_open_again(name: str, error: Exception) -> bool:
     What can be read once only is not tried again, nor is what FFmpeg did not find or reach.
     """
     if is_network_url(name):
-        return isinstance(error, av.error.InvalidDataError | av.error.ArgumentError | PermissionError)
+        return isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", None) in {EINVAL, EPERM}
     path = source_path(name)
     return url_scheme(name) not in {"pipe", "fd"} if path is None else os.path.isfile(path)  # noqa: PTH113
 
