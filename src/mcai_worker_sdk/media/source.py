@@ -110,7 +110,7 @@ def _may_open_again(name: str, error: Exception) -> bool:
     if is_network_url(name):
         return isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", None) in {EINVAL, EPERM}
     path = source_path(name)
-    return url_scheme(name) not in {"pipe", "fd"} if path is None else os.path.isfile(path)  # noqa: PTH113
+    return path is not None and os.path.isfile(path)  # noqa: PTH113 - a name may hold what Path refuses
 
 
 def _open_error(url: str, error: Exception, said: str = "") -> MediaError:
