@@ -136,14 +136,9 @@ def open_destination(address: str, source: str, opening: Opening[ResultWriter]) 
         from mcai_worker_sdk.media.live import open_live_destination
 
         return opening.open(lambda stops: open_live_destination(address, channel=stops), _discard)
-    if address and any(reads_file(source, path) for path in written_paths(address)):
-        raise MediaDestinationError(
-            f"The destination {address!r} is the source itself; expected another file for the results. "
-            "Correct destination_path in the order."
-        )
     # A named pipe that nobody reads holds its opening up. It is not interrupted: who reads the pipe later shall find
     # its end.
-    return opening.open(lambda _: FileResultWriter(address), _discard)
+    return opening.open(lambda _: _open_file_destination(address, source), _discard)
 
 
 def open_source(url: str, hwaccel: str | None, opening: Opening[MediaSource]) -> MediaSource | None:
@@ -163,16 +158,27 @@ def open_source(url: str, hwaccel: str | None, opening: Opening[MediaSource]) ->
         MediaSourceError: The source cannot be opened.
         MediaTimeoutError: It did not answer in time.
     """
-    path = local_path(url)
-    if path is None and is_live_url(url):
+    if is_live_url(url) and local_path(url) is None:
         from mcai_worker_sdk.media.live import open_live_source
 
         return opening.open(lambda stops: open_live_source(url, channel=stops, hwaccel=hwaccel), _close)
-    return opening.open(
-        lambda _: open_document_source(url) or open_file_source(url, hwaccel=hwaccel),
-        _close,
-        lambda: _wake_reader(path),
-    )
+    pipes: list[str] = []
+
+    def call(_: object) -> MediaSource:
+        # Looked for here: a file system that hangs holds up this thread, and no stop.
+        pipes.extend(_named_pipes(url))
+        return open_document_source(url) or open_file_source(url, hwaccel=hwaccel)
+
+    return opening.open(call, _close, lambda: _wake_readers(pipes))
+
+
+def _open_file_destination(address: str, source: str) -> ResultWriter:
+    if address and any(reads_file(source, path) for path in written_paths(address)):
+        raise MediaDestinationError(
+            f"The destination {address!r} is the source itself; expected another file for the results. "
+            "Correct destination_path in the order."
+        )
+    return FileResultWriter(address)
 
 
 def _nothing(*_: object) -> None:
@@ -187,10 +193,16 @@ def _close(source: MediaSource) -> None:
     source.close()
 
 
-def _wake_reader(path: str | None) -> None:
-    """End the opening of a named pipe that nobody writes: it would take the begin of what the next job waits for."""
-    if path is None:
-        return
+def _named_pipes(url: str) -> list[str]:
+    path = local_path(url)
     with suppress(OSError, ValueError):
-        if stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 - a path may hold what Path refuses
+        if path is not None and stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 - a path may hold what Path refuses
+            return [path]
+    return []
+
+
+def _wake_readers(pipes: list[str]) -> None:
+    """End the opening of a named pipe that nobody writes: it would take the begin of what the next job waits for."""
+    for path in pipes:
+        with suppress(OSError):
             os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
