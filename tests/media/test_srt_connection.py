@@ -193,7 +193,7 @@ def test_a_listener_tells_why_it_refused_its_callers(caplog, caller_options, rea
     with pytest.raises(MediaTimeoutError, match=rf"called .*, but for those that were refused \({reason}\); expected"):
         listening.result()
     # Once, however often they called.
-    assert [message for message in caplog.messages if "was refused" in message] == [
+    assert [message for message in caplog.messages if f":{port} was refused" in message] == [
         f"An SRT caller of srt://:{port} was refused: {reason}. Compare the options of both ends"
     ]
 

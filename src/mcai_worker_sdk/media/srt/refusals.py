@@ -32,6 +32,8 @@ def refusals(library: SrtLibrary, handle: int, address: str) -> Iterator[list[st
     """
     While a listener waits, log once for each reason that callers were refused.
 
+    libsrt does not say which listener refused: where several wait, each has the reason.
+
     Args:
         library: The binding.
         handle: The listening socket.
