@@ -6,6 +6,7 @@ from typing import Any
 
 from mcai_worker_sdk.errors import MediaError
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.media.clock import SourceClock
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.data import Cue, DataPacket
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
@@ -31,7 +32,7 @@ class DataDecoder:
     - Packets of a subtitle stream whose codec carries text, which FFmpeg takes for data where that is WebVTT in MP4:
       :class:`Cue` objects whose begin lies inside the range.
     - All others (KLV, bitmap subtitles, other XML, ...): :class:`DataPacket` objects whose time stamp lies inside the
-      range.
+      range. A packet without one has the time of what was read before it.
     """
 
     is_sparse = True
@@ -55,6 +56,9 @@ class DataDecoder:
         """
         self.stream_index: int = stream.index
         self.has_ended = False
+        self.clock: SourceClock | None = None
+        """The clock of a source where it may jump; it has followed each packet that is decoded."""
+        self._is_beyond = False
         self._time_base = exact(stream.time_base)
         self._range = time_range
         self._ticks = time_range.in_ticks(self._time_base)
@@ -70,15 +74,19 @@ class DataDecoder:
         if self.has_ended or not packet.size:
             return []
         self._report.corrupt_packets += bool(packet.is_corrupt)
-        if self._ticks.is_after(packet.pts):
-            self.has_ended = True
-            return []
         pts = packet.pts
+        time = self._time_of(pts)
+        if self._ticks.is_after(time):
+            # A single time stamp may be wrong; two in a row are not.
+            self.has_ended = self._is_beyond
+            self._is_beyond = True
+            return []
+        self._is_beyond = False
         seconds = None if pts is None or not self._time_base else float(pts * self._time_base)
-        self._last_seconds = seconds
+        self._last_seconds = None if time is None or not self._time_base else float(time * self._time_base)
         data = bytes(packet)
         try:
-            return self._items(packet, data, seconds)
+            return self._items(packet, data, seconds, is_before=self._ticks.is_before(time))
         except MediaError as error:
             _LOGGER.warning("Dropped a packet of stream %d: %s", self.stream_index, error)
             self._report.corrupt_packets += 1
@@ -95,16 +103,25 @@ class DataDecoder:
     def judge_end(self, format_name: str, *, was_moved: bool) -> None:
         """Nothing: subtitles and data may pause for as long as they like."""
 
-    def _items(self, packet: Any, data: bytes, seconds: float | None) -> list[Any]:
+    def _items(self, packet: Any, data: bytes, seconds: float | None, *, is_before: bool) -> list[Any]:
         if self._wants_documents and is_ttml(data):
-            return [] if self._ticks.is_before(packet.pts) else [parse_ebu_tt(data)]
+            return [] if is_before else [parse_ebu_tt(data)]
         is_text = self._codec_name in CUE_CODECS or (self._codec_name is None and is_ttml(data))
         if self._is_subtitle and is_text:
             duration = float(packet.duration * self._time_base) if packet.duration else None
             self._check_encoding(data)
             cues = cues_from_packet(self._codec_name, data, seconds, duration)
             return [cue for cue in cues if self._holds(cue)]
-        return [] if self._ticks.is_before(packet.pts) else [DataPacket(packet.pts, seconds, data)]
+        return [] if is_before else [DataPacket(packet.pts, seconds, data)]
+
+    def _time_of(self, pts: int | None) -> int | None:
+        """When a packet is due, in ticks, counted on over the jumps of the source's clock."""
+        if self.clock is None:
+            return pts
+        if pts is not None:
+            return pts + self.clock.offset(self.stream_index)
+        read_seconds = self.clock.now_seconds
+        return None if read_seconds is None else round(read_seconds / self._time_base)
 
     def _check_encoding(self, data: bytes) -> None:
         fault = None if self._has_warned_of_encoding else encoding_fault(self._codec_name, data)
@@ -114,4 +131,7 @@ class DataDecoder:
 
     def _holds(self, cue: Cue) -> bool:
         start, stop = self._range.start_seconds, self._range.stop_seconds
-        return (start is None or cue.start_seconds >= start) and (stop is None or cue.start_seconds < stop)
+        begin = cue.start_seconds
+        if self.clock is not None:
+            begin += float(self.clock.offset(self.stream_index) * self._time_base)
+        return (start is None or begin >= start) and (stop is None or begin < stop)

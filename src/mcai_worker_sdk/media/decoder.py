@@ -8,6 +8,7 @@ import av.error
 from av.codec.codec import Capabilities
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
+from mcai_worker_sdk.media.clock import SourceClock
 from mcai_worker_sdk.media.damage import DamageReport, judge_end
 from mcai_worker_sdk.media.lead_in import LeadIn
 from mcai_worker_sdk.media.pyav import exact, pushing_packet
@@ -20,6 +21,8 @@ __all__ = ["FrameDecoder"]
 
 #: A unit of the container that is cut marks one of the packets in it: as many as one unit may hold.
 _LAST_PACKETS = 8
+#: Jumps of the clock that are remembered: as many as the frames in a decoder may lie behind.
+_KEPT_OFFSETS = 8
 
 
 class FrameDecoder:
@@ -36,7 +39,9 @@ class FrameDecoder:
         self.stream_index: int = stream.index
         self.is_video: bool = stream.type == "video"
         self.has_ended = False
-        """True once a frame beyond the range was seen: the stream needs no further packet."""
+        """True once the range was left: the stream needs no further packet."""
+        self.clock: SourceClock | None = None
+        """The clock of a source where it may jump; it has followed each packet that is decoded."""
         self._stream = stream
         self._codec = stream.codec_context
         self._codec.copy_opaque = True
@@ -52,6 +57,11 @@ class FrameDecoder:
         self._refusal: Exception | None = None
         self._has_decoded = False
         self._is_skipping = self.is_video and self._ticks.start is not None
+        # What has to be added to time stamps to count on over jumps of the clock, each with the number of the first
+        # packet it holds for; the newest last. Before the first jump it is 0.
+        self._offsets: list[tuple[int, int]] = []
+        self._offset = 0
+        self._is_beyond = False
         self._lead_in = LeadIn()
         self._video_times = VideoTimes(stream) if self.is_video else None
         self._audio_times = None if self.is_video else AudioTimes(stream)
@@ -77,6 +87,8 @@ class FrameDecoder:
             self._report.corrupt_packets += 1
             self._corrupt_number = self._packet_count
         size_bytes = packet.size
+        if self.clock is not None:
+            self._note_jump(self.clock.offset(self.stream_index))
         if size_bytes:
             packet.opaque = (size_bytes, self._packet_count)
             self._packet_count += 1
@@ -91,8 +103,8 @@ class FrameDecoder:
         return self._sizer.size_bytes(frames)
 
     def time_seconds(self, frames: list[Any]) -> float | None:
-        """Presentation time of the last of these frames in the source, in seconds."""
-        pts = frames[-1].pts if frames else None
+        """Presentation time of the last of these frames in the source, in seconds, counted on over jumps."""
+        pts = self._time_of(frames[-1]) if frames else None
         return None if pts is None or not self._time_base else float(pts * self._time_base)
 
     def judge_end(self, format_name: str, *, was_moved: bool) -> None:
@@ -128,7 +140,7 @@ class FrameDecoder:
 
     def _decode_early(self, packet: Any) -> list[Any]:
         """Keep the packet until the range begins; then decode what was kept."""
-        if packet.pts is not None and self._ticks.is_before(packet.pts):
+        if packet.pts is not None and self._ticks.is_before(packet.pts + self._offset):
             return self._decode_lead_in(self._lead_in.add(packet))
         self._is_skipping = False
         return [*self._decode_lead_in(self._lead_in.take()), *self._decode_lead_in([packet])]
@@ -140,7 +152,7 @@ class FrameDecoder:
         frames = []
         for packet in packets:
             # Dropped at once: pictures before the range may be many, and large.
-            frames += [frame for frame in self._decode_packet(packet) if not self._ticks.is_before(frame.pts)]
+            frames += [frame for frame in self._decode_packet(packet) if not self._ticks.is_before(self._time_of(frame))]
         return frames
 
     def _drain(self, packet: Any) -> list[Any]:
@@ -180,10 +192,28 @@ class FrameDecoder:
         """Drop frames outside the range; note its end."""
         selected = []
         for frame in frames:
-            pts = frame.pts
-            if self._ticks.is_after(pts):
-                self.has_ended = True
-                break
-            if not self._ticks.is_before(pts):
+            time = self._time_of(frame)
+            if self._ticks.is_after(time):
+                # A single time stamp may be wrong; two in a row are not.
+                if self._is_beyond:
+                    self.has_ended = True
+                    break
+                self._is_beyond = True
+                continue
+            self._is_beyond = False
+            if not self._ticks.is_before(time):
                 selected.append(frame)
         return self._count_corrupt(selected)
+
+    def _note_jump(self, offset: int) -> None:
+        if offset != self._offset:
+            self._offset = offset
+            self._offsets = [*self._offsets[-_KEPT_OFFSETS:], (self._packet_count, offset)]
+
+    def _time_of(self, frame: Any) -> int | None:
+        """A frame's time stamp, counted on over the jumps of the source's clock."""
+        time: int | None = frame.pts
+        if not self._offsets or time is None:
+            return time
+        _, number = frame.opaque or (0, self._packet_count)
+        return time + next((offset for first, offset in reversed(self._offsets) if number >= first), 0)

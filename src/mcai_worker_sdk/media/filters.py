@@ -12,6 +12,7 @@ from av.filter import Filter as AvFilter
 from av.filter import Graph
 
 from mcai_worker_sdk.errors import MediaFilterError
+from mcai_worker_sdk.media.clock import FrameClock
 from mcai_worker_sdk.media.descriptors import Filter
 from mcai_worker_sdk.media.pyav import exact, use_one_thread
 from mcai_worker_sdk.media.sizes import FrameSizer
@@ -36,13 +37,17 @@ class FilterChain:
 
     A filter may give no frame or many for one it gets; :meth:`flush` gives what the filters still held.
     One thread at a time.
+
+    Where frames change their size or format in mid-stream, or the clock of the source jumps, the filters give what they
+    hold and begin anew.
     """
 
-    def __init__(self, stream: Any, filters: Sequence[Filter]) -> None:
+    def __init__(self, stream: Any, filters: Sequence[Filter], *, may_jump: bool = False) -> None:
         """
         Args:
             stream: PyAV's audio or video stream.
             filters: At least one filter.
+            may_jump: A gap in the stream's time stamps may be a jump of its clock.
 
         Raises:
             MediaFilterError: FFmpeg refuses a filter, an option, a value, or the chain; the text says which.
@@ -58,6 +63,9 @@ class FilterChain:
         self._source: Any = None
         self._sink: Any = None
         self._input_key: tuple[Any, ...] | None = None
+        self._has_input = False
+        """True once the graph got a frame."""
+        self._clock = FrameClock(stream, may_jump=may_jump)
         self._has_ended = False
         """True once a filter (``trim``, ...) wants no further frame."""
         declared = _declared_key(stream)
@@ -71,13 +79,18 @@ class FilterChain:
         Raises:
             MediaFilterError: A filter failed.
         """
+        goes_on = self._clock.goes_on
         for frame in frames:
             if self._has_ended:
                 return
+            if not goes_on(frame.pts):
+                yield from self._feed_settled(self._clock.settle(frame))
+                continue
             if self.is_video or self._graph is None:
                 yield from self._adapt(frame)
             try:
                 self._source.push(frame)
+                self._has_input = True
             except av.error.FFmpegError as error:
                 if error.errno == errno.EINVAL:
                     yield from self._adapt(frame)
@@ -95,24 +108,39 @@ class FilterChain:
         Raises:
             MediaFilterError: A filter failed.
         """
-        if self._graph is not None:
-            if not self._has_ended:
-                self._push(None)
-            yield from self._pull()
-            self._graph = None
+        yield from self._feed_settled(self._clock.release())
+        yield from self._finish_graph()
 
     def size_bytes(self, frames: list[Any]) -> int:
         """Memory the frames that came out hold, in bytes."""
         return self._sizer.size_bytes(frames)
 
+    def _feed_settled(self, settled: Sequence[tuple[Any, bool]]) -> Iterator[list[Any]]:
+        """Pass frames of which it is known whether the clock jumped before them."""
+        for frame, has_jumped in settled:
+            if has_jumped:
+                yield from self._finish_graph()
+            if not self._has_ended:
+                yield from self._adapt(frame)
+                self._push(frame)
+
     def _adapt(self, frame: Any) -> Iterator[list[Any]]:
         """Build the graph anew when frames change their size or format in mid-stream, as ``ffmpeg`` does."""
         key = _frame_key(frame, is_video=self.is_video)
         if key != self._input_key:
-            yield from self.flush()
+            yield from self._finish_graph()
             self._configure(key)
 
+    def _finish_graph(self) -> Iterator[list[Any]]:
+        """Let go of the graph; yield what it held back. One that never got a frame gives none, as in ``ffmpeg``."""
+        if self._graph is not None and self._has_input:
+            if not self._has_ended:
+                self._push(None)
+            yield from self._pull()
+        self._graph, self._input_key, self._has_input = None, None, False
+
     def _push(self, frame: Any) -> None:
+        self._has_input = True
         try:
             self._source.push(frame)
         except av.error.FFmpegError as error:

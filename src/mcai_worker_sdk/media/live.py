@@ -67,6 +67,7 @@ class _PeerContainer:
         self._container = container
         self._url = url
         self.streams = container.streams
+        self.format = container.format
 
     def demux(self, *streams: Any) -> Iterator[Any]:
         """PyAV's packets."""

@@ -27,6 +27,7 @@ import av.error
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.media.clock import SourceClock, is_in_course, may_jump
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
@@ -63,6 +64,8 @@ class StreamDecoder(Protocol):
     """True once something beyond the range was seen."""
     is_sparse: bool
     """True when the stream may pause for long, so that nothing beyond the range may ever come."""
+    clock: SourceClock | None
+    """The clock of a source where it may jump; set before the first packet, and has followed each that is decoded."""
 
     def decode(self, packet: Any) -> list[Any]:
         """What the packet completes; the empty packet at the end drains the decoder."""
@@ -103,6 +106,7 @@ class Pipeline:
         self._filter_chains = {index: chain for index, chain in chains.items() if chain.is_video}
         self._report = report
         self._open_streams = set(self._decoders)
+        self._clock: SourceClock | None = None
         self._only_sparse_are_open = False
         self._chunk_frames = 1 if source.is_live else CHUNK_FRAMES
         self._decoded = BoundedLink(DECODED_LIMIT_BYTES)
@@ -180,7 +184,7 @@ class Pipeline:
             container, self._source.context, streams, self._time_range
         )
         chunk = Chunk()
-        packets = container.demux(streams)
+        packets = container.demux(self._follow_clock(streams))
         while self._open_streams:
             try:
                 packet = next(packets, None)
@@ -196,10 +200,28 @@ class Pipeline:
             for decoder in self._decoders.values():
                 decoder.judge_end(self._source.context.format_name, was_moved=was_moved)
 
+    def _follow_clock(self, streams: list[Any]) -> list[Any]:
+        """The streams to demux: the selected ones, and those whose clock tells where a sparse one is in the range."""
+        container = self._source.container
+        if not hasattr(container, "format") or not may_jump(container, is_live=self._source.is_live):
+            return streams
+        is_ranged = self._time_range != TimeRange()
+        if is_ranged and any(self._decoders[stream.index].is_sparse for stream in streams):
+            streams = [stream for stream in container.streams if stream.index in self._decoders or is_in_course(stream)]
+        self._clock = SourceClock(container, streams)
+        for decoder in self._decoders.values():
+            decoder.clock = self._clock
+        return streams
+
     def _decode(self, packet: Any, chunk: Chunk) -> Chunk:
         # The empty packets at the end carry their stream, but not its index.
         is_last = not packet.size and packet.dts is None
-        decoder = self._decoders[packet.stream.index if is_last else packet.stream_index]
+        index = packet.stream.index if is_last else packet.stream_index
+        if self._clock is not None and not is_last:
+            self._clock.follow(packet)
+        if index not in self._decoders:
+            return chunk
+        decoder = self._decoders[index]
         frames = decoder.decode(packet) if packet.size or is_last else []
         if frames:
             chunk.add(decoder.stream_index, frames, decoder.size_bytes(frames))
@@ -230,8 +252,9 @@ class Pipeline:
         stop = self._time_range.stop_seconds
         if not self._only_sparse_are_open or stop is None or packet.dts is None:
             return False
+        offset = 0 if self._clock is None else self._clock.offset(packet.stream_index)
         time_base = exact(packet.time_base)
-        return time_base is not None and bool(packet.dts * time_base > stop + INTERLEAVE_SECONDS)
+        return time_base is not None and bool((packet.dts + offset) * time_base > stop + INTERLEAVE_SECONDS)
 
     def _pass_on(self, chunk: Chunk) -> None:
         for segment in chunk.segments:

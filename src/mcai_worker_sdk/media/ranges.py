@@ -37,7 +37,8 @@ class TimeRange:
     The half-open interval [start, stop) of time stamps whose frames are read.
 
     The limits are compared with the time stamps as the source holds them (they do not count from the source's first
-    frame), before any filter, each stream in its own time base. A frame belongs to the range by its first instant.
+    frame, and may be negative), before any filter, each stream in its own time base. Over a jump of the source's clock
+    time counts on. A frame belongs to the range by its first instant.
     """
 
     start_ms: int | None = None
@@ -53,8 +54,7 @@ class TimeRange:
         Raises:
             ParameterError: A limit is not a whole number.
         """
-        start_ms = _whole_ms(values, "sdk_start_index")
-        return cls(start_ms if start_ms is not None and start_ms > 0 else None, _whole_ms(values, "sdk_stop_index"))
+        return cls(_whole_ms(values, "sdk_start_index"), _whole_ms(values, "sdk_stop_index"))
 
     @property
     def start_seconds(self) -> float | None:
@@ -69,7 +69,7 @@ class TimeRange:
     @property
     def is_empty(self) -> bool:
         """True when no time stamp can lie inside."""
-        return self.stop_ms is not None and self.stop_ms <= (self.start_ms or 0)
+        return self.start_ms is not None and self.stop_ms is not None and self.stop_ms <= self.start_ms
 
     def in_ticks(self, time_base: Fraction | None) -> TickRange:
         """The range in a stream's time base, exactly: a limit between two ticks becomes the later one."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from mcai_worker_sdk.errors import MediaFilterError
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.media.clock import may_jump
 from mcai_worker_sdk.media.damage import DamageReport
 from mcai_worker_sdk.media.decoder import FrameDecoder
 from mcai_worker_sdk.media.descriptors import AudioStreamDescriptor, DataStreamDescriptor, VideoStreamDescriptor
@@ -82,7 +83,8 @@ def select_streams(
             selection.video_indexes.add(descriptor.index)
         selection.decoders.append(FrameDecoder(stream, time_range, report))
         if descriptor.filters:
-            selection.chains[descriptor.index] = FilterChain(stream, descriptor.filters)
+            jumps = may_jump(source.container, is_live=source.is_live)
+            selection.chains[descriptor.index] = FilterChain(stream, descriptor.filters, may_jump=jumps)
     if not selection.decoders:
         _LOGGER.warning("init_process selected no stream; the job ends without a frame")
     return selection
