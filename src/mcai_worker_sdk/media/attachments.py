@@ -6,13 +6,14 @@ from typing import Any
 
 from av.stream import Disposition
 
-__all__ = ["is_attached_picture"]
+__all__ = ["are_timed_thumbnails", "is_attached_picture"]
 
 
 def is_attached_picture(stream: Any) -> bool:
-    """
-    True for a video stream of one picture without a time; FFmpeg shows the container's length as its own.
+    """True for a video stream of one picture without a time; FFmpeg shows the container's length as its own."""
+    return bool(stream.disposition & Disposition.attached_pic) and not are_timed_thumbnails(stream)
 
-    Thumbnails that have times (chapter images) are attached too, but they are pictures of their course.
-    """
-    return bool(stream.disposition & Disposition.attached_pic) and not stream.disposition & Disposition.timed_thumbnails
+
+def are_timed_thumbnails(stream: Any) -> bool:
+    """True for a video stream of pictures that stand for parts of the source (chapters), each with its time."""
+    return bool(stream.disposition & Disposition.timed_thumbnails)

@@ -8,11 +8,12 @@ over a jump, as ``ffmpeg`` counts it. Filters that go by time begin anew behind 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av
 from av.format import Flags
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
@@ -23,6 +24,8 @@ __all__ = ["FrameClock", "SourceClock", "is_in_course", "may_jump"]
 _LEAP_SECONDS = 10
 #: How far a time stamp may lie behind the one before it, in seconds. ffmpeg's own limit.
 _BACK_SECONDS = Fraction(1, 10)
+#: Beyond which distance between two packets something may be missing, in seconds.
+_GAP_SECONDS = 1
 #: How many times as long as another a step may be and still belong to one rhythm, such as a picture a minute.
 _RHYTHM = 2
 
@@ -55,6 +58,8 @@ class _Steps:
     """Nothing that goes on lies further behind."""
     near: int
     """Nothing that is out of the ordinary lies nearer ahead."""
+    gap: int
+    """Nothing that is near lies further ahead."""
     high: int
     """Nothing that goes on lies further ahead."""
 
@@ -62,8 +67,8 @@ class _Steps:
     def of(cls, stream: Any) -> _Steps:
         rate = stream.guessed_rate if stream.type == "video" else None
         rhythm = _RHYTHM / rate if rate else Fraction(0)
-        low, near, high = -_BACK_SECONDS, _BACK_SECONDS + rhythm, _LEAP_SECONDS + rhythm
-        return cls(*(int(seconds / stream.time_base) for seconds in (low, near, high)))
+        limits = -_BACK_SECONDS, _BACK_SECONDS + rhythm, _GAP_SECONDS + rhythm, _LEAP_SECONDS + rhythm
+        return cls(*(int(seconds / stream.time_base) for seconds in limits))
 
     def hold(self, step: int) -> bool:
         return self.low <= step <= self.high
@@ -99,14 +104,12 @@ class _Track:
     """Where the leading stream was at the last packet of this one."""
     leap: int = 0
     """The last step when it was taken for a jump forward, else 0."""
+    course: int = 0
+    """How long it is so far, in ticks, without the gaps in it."""
     before: int | None = None
     """Where the stream was before its last packet."""
     place_before: tuple[int, int] | None = None
     """``unwrapping`` and ``offset`` before the last packet when it leapt, else ``None``."""
-
-    @property
-    def reached_seconds(self) -> Fraction | None:
-        return None if self.last is None else (self.last + self.offset) * self.time_base
 
 
 class SourceClock:
@@ -124,19 +127,23 @@ class SourceClock:
             streams: Its streams whose packets will be followed.
         """
         wraps = container.format.name in _WRAPPING_FORMATS
+        start = container.start_time
+        self._start_seconds = None if start is None else Fraction(start, av.time_base)
         self._tracks = {stream.index: _track(stream, wraps=wraps) for stream in streams if stream.time_base}
         # The first stream with regular packets: it tells how much time passed while another paused.
         self._leader: _Track | None = None
         # From the source's time to the time that counts on, in seconds: as it is now, and as it was before.
         self._offsets = [Fraction(0), Fraction(0)]
-        self._last_track: _Track | None = None
-        self._last_shown = 0
 
     @property
     def now_seconds(self) -> Fraction | None:
-        """Presentation time of the last packet of sound or pictures, counted on over jumps; ``None`` before the first."""
-        track = self._last_track
-        return None if track is None else (self._last_shown + track.offset) * track.time_base
+        """How far sound and pictures were read, counted on over jumps; ``None`` where even their start is unknown."""
+        return max(self._reached(), default=self._start_seconds)
+
+    @property
+    def course_seconds(self) -> Fraction:
+        """How long the longest stream is so far, without the gaps in it."""
+        return max((track.course * track.time_base for track in self._tracks.values()), default=Fraction(0))
 
     def offset(self, stream_index: int) -> int:
         """
@@ -155,13 +162,14 @@ class SourceClock:
         time += track.unwrapping
         if track.last is None or track.place_before is not None or not track.steps.hold(time - track.last):
             time = self._place(track, time - track.unwrapping, packet.duration or 0)
+        step = 0 if track.last is None else time - track.last
+        # Behind a gap only the packet itself counts: what should have been in it may be missing.
+        track.course += step if 0 < step <= track.steps.gap else packet.duration or 0
         if track.unwrapping:
             _shift(packet, track.unwrapping)
         track.before, track.last = track.last, time
         if not track.is_sparse:
             self._leader = self._leader or track
-            self._last_track = track
-            self._last_shown = time if packet.pts is None else packet.pts
         if self._leader is not None and self._leader.last is not None:
             track.leader_last = self._leader.last
 
@@ -236,9 +244,13 @@ class SourceClock:
 
     def _has_paused(self, track: _Track, time: int) -> bool:
         seconds = (time + track.offset) * track.time_base
-        others = [other for other in self._tracks.values() if other is not track and not other.is_sparse]
-        reached = [other.reached_seconds for other in others]
-        return any(other is not None and abs(seconds - other) <= _LEAP_SECONDS for other in reached)
+        return any(abs(seconds - other) <= _LEAP_SECONDS for other in self._reached(but=track))
+
+    def _reached(self, but: _Track | None = None) -> Iterator[Fraction]:
+        """How far each stream of sound or pictures was read, in seconds, counted on over jumps."""
+        for track in self._tracks.values():
+            if track.last is not None and not track.is_sparse and track is not but:
+                yield (track.last + track.offset) * track.time_base
 
 
 class FrameClock:

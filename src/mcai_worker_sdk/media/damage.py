@@ -9,18 +9,24 @@ from typing import Any
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.pyav import exact, plain_tags
+from mcai_worker_sdk.media.raw_bytes import SourceSize
 
-__all__ = ["DamageReport", "declared_end", "judge_end"]
+__all__ = ["DamageReport", "declared_end", "judge_course", "judge_size", "judge_stream"]
 
-#: Formats whose header declares when each stream ends; other durations are estimated from what is there.
-_DECLARING_FORMATS = frozenset({"mov", "matroska", "mxf"})
+#: Formats whose header declares when each stream ends, where their size cannot be looked at.
+_TIMED_FORMATS = frozenset({"mov", "matroska", "mxf"})
+#: Formats whose header counts samples.
+_COUNTED_FORMATS = frozenset({"flac", "tta", "wv"})
 
 #: How much earlier than declared a stream may end, besides two of its packets, in seconds. Encoders round.
 _TOLERANCE_SECONDS = Fraction(1, 2)
+#: Playlists may declare whole seconds: each segment of some seconds is then rounded.
+_ROUNDED_TOLERANCE = Fraction(1, 20)
 
 #: Matroska's tag: hours, minutes, seconds and their fraction, counted from the container's 0.
 _DURATION_TAG = re.compile(r"^(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _SECONDS_PER_MINUTE = 60
+_MICROSECONDS = 1_000_000
 
 
 @dataclass(slots=True)
@@ -37,52 +43,76 @@ class DamageReport:
     """Why the source is taken to end before its end; ``None`` when it does not."""
 
 
-def judge_end(report: DamageReport, stream: Any, format_name: str, last_packet: Any, packet_count: int | None) -> None:
+def judge_stream(
+    report: DamageReport, stream: Any, format_name: str, last: tuple[int, int] | None, packet_count: int | None
+) -> None:
     """
     Note in the report when a stream that was read to its end stops short of what its container declares.
+
+    Not for a source whose bytes are all there: lengths in seconds may be anything.
 
     Args:
         report: Where to note it.
         stream: PyAV's stream.
         format_name: The container's format.
-        last_packet: The last packet that was read from the stream, ``None`` when there was none.
+        last: When the packet that ends last ends, and how long it is, in ticks; ``None`` when there was none.
         packet_count: How many were read; ``None`` when the stream was not read from its beginning.
     """
     expected, time_base = declared_end(stream, format_name), exact(stream.time_base)
     if expected is None or time_base is None:
         return
-    end = packet_length = Fraction(0)
-    if last_packet is not None and last_packet.pts is not None:
-        packet_length = (last_packet.duration or 0) * time_base
-        end = last_packet.pts * time_base + packet_length
-    if expected - end <= _TOLERANCE_SECONDS + 2 * packet_length:
+    end, packet_length = (ticks * time_base for ticks in last or (0, 0))
+    tolerance = 0 if format_name in _COUNTED_FORMATS else _TOLERANCE_SECONDS
+    if expected - end <= tolerance + 2 * packet_length:
         return
-    report.early_end = f"stream {stream.index} stops at {float(end):.2f} s of {float(expected):.2f} s"
-    # Uncompressed audio counts samples here.
-    if (
-        packet_count is not None
-        and stream.frames > packet_count
-        and not (stream.codec_context and stream.codec_context.name.startswith("pcm_"))
-    ):
+    # Uncompressed audio counts samples here, and an edit list leaves packets out.
+    is_counted = stream.frames and not (stream.codec_context and stream.codec_context.name.startswith("pcm_"))
+    if is_counted and packet_count is not None:
+        if packet_count >= stream.frames:
+            return
         report.missing_packets += stream.frames - packet_count
+    report.early_end = f"stream {stream.index} stops at {float(end):.2f} s of {float(expected):.2f} s"
 
 
 def declared_end(stream: Any, format_name: str) -> Fraction | None:
     """When a stream ends by its container's header, in seconds of its time stamps; ``None`` when that is not said."""
-    formats = _DECLARING_FORMATS.intersection(format_name.split(","))
+    formats = set(format_name.split(","))
     time_base = exact(stream.time_base)
-    if not formats or time_base is None or is_attached_picture(stream):
+    if not formats & (_TIMED_FORMATS | _COUNTED_FORMATS) or time_base is None or is_attached_picture(stream):
         return None
     tag = _DURATION_TAG.match(plain_tags(stream.metadata).get("DURATION", ""))
     if tag is not None:
         hours, minutes, seconds = tag.groups()
-        return (int(hours) * _SECONDS_PER_MINUTE + int(minutes)) * _SECONDS_PER_MINUTE + Fraction(seconds)
+        end = (int(hours) * _SECONDS_PER_MINUTE + int(minutes)) * _SECONDS_PER_MINUTE + Fraction(seconds)
+        length = stream.container.duration
+        # Tools that copy a stream copy the tag with it, whatever part of the stream they took.
+        return None if length is None or end > Fraction(length, _MICROSECONDS) + _TOLERANCE_SECONDS else end
     # Without the tag Matroska has only the length of the whole, which FFmpeg shows as that of each stream: it is true
     # of the only one.
     if not stream.duration or ("matroska" in formats and not _is_only_stream(stream)):
         return None
-    end: Fraction = ((stream.start_time or 0) + stream.duration) * time_base
-    return end
+    return Fraction(((stream.start_time or 0) + stream.duration) * time_base)
+
+
+def judge_size(report: DamageReport, size: SourceSize) -> None:
+    """Note in the report when a source is shorter than its headers declare, unless a stream has shown that already."""
+    if report.early_end is None and size.is_cut:
+        report.early_end = f"it has {size.there} bytes, and its headers declare {size.declared} at least"
+
+
+def judge_course(report: DamageReport, declared_seconds: float, read_seconds: Fraction) -> None:
+    """
+    Note in the report when a playlist declares more than its segments gave.
+
+    Args:
+        report: Where to note it.
+        declared_seconds: How long the playlist is: the sum of its segments.
+        read_seconds: How long the longest stream is, without the gaps in it.
+    """
+    is_rounded = declared_seconds == int(declared_seconds)
+    tolerance = max(_TOLERANCE_SECONDS, _ROUNDED_TOLERANCE * int(declared_seconds) if is_rounded else Fraction(0))
+    if Fraction(declared_seconds) - read_seconds > tolerance:
+        report.early_end = f"its segments hold {float(read_seconds):.2f} s of {declared_seconds:.2f} s"
 
 
 def _is_only_stream(stream: Any) -> bool:

@@ -13,6 +13,7 @@ from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt
 from mcai_worker_sdk.media.format_context import StreamDescriptor
 from mcai_worker_sdk.media.pyav import exact
 from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.raw_bytes import SourceSize
 from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet, encoding_fault
 from mcai_worker_sdk.media.xml_roots import is_ttml
 
@@ -100,7 +101,7 @@ class DataDecoder:
         """Presentation time of the last packet in seconds."""
         return self._last_seconds if frames else None
 
-    def judge_end(self, format_name: str, *, was_moved: bool) -> None:
+    def judge_end(self, format_name: str, size: SourceSize | None, *, was_moved: bool) -> None:
         """Nothing: subtitles and data may pause for as long as they like."""
 
     def _items(self, packet: Any, data: bytes, seconds: float | None, *, is_before: bool) -> list[Any]:

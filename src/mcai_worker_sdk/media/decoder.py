@@ -7,15 +7,15 @@ from typing import Any
 import av.error
 from av.codec.codec import Capabilities
 
-from mcai_worker_sdk.media.attachments import is_attached_picture
+from mcai_worker_sdk.media.attachments import are_timed_thumbnails, is_attached_picture
 from mcai_worker_sdk.media.clock import SourceClock
-from mcai_worker_sdk.media.damage import DamageReport, judge_end
+from mcai_worker_sdk.media.damage import DamageReport, judge_stream
 from mcai_worker_sdk.media.lead_in import LeadIn
 from mcai_worker_sdk.media.pyav import exact, pushing_packet
 from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.raw_bytes import SourceSize, source_size
 from mcai_worker_sdk.media.sizes import FrameSizer
 from mcai_worker_sdk.media.timestamps import AudioTimes, VideoTimes
-from mcai_worker_sdk.media.unsized import is_short_read
 
 __all__ = ["FrameDecoder"]
 
@@ -23,6 +23,9 @@ __all__ = ["FrameDecoder"]
 _LAST_PACKETS = 8
 #: Jumps of the clock that are remembered: as many as the frames in a decoder may lie behind.
 _KEPT_OFFSETS = 8
+
+#: Formats of sound that may be written to a pipe, their size unknown.
+_UNSIZED_FORMATS = frozenset({"aiff", "au", "caf", "w64", "wav"})
 
 
 class FrameDecoder:
@@ -52,7 +55,8 @@ class FrameDecoder:
         self._is_ranged = is_timed and time_range != TimeRange()
         self._report = report
         self._packet_count = 0
-        self._last_packet: Any = None
+        # When the packet that ends last ends, and how long it is, in ticks.
+        self._last_end: tuple[int, int] | None = None
         self._corrupt_number: int | None = None
         self._refusal: Exception | None = None
         self._has_decoded = False
@@ -62,6 +66,7 @@ class FrameDecoder:
         self._offsets: list[tuple[int, int]] = []
         self._offset = 0
         self._is_beyond = False
+        self._are_thumbnails = are_timed_thumbnails(stream)
         self._lead_in = LeadIn()
         self._video_times = VideoTimes(stream) if self.is_video else None
         self._audio_times = None if self.is_video else AudioTimes(stream)
@@ -83,16 +88,18 @@ class FrameDecoder:
         """
         if self.has_ended:
             return []
-        if packet.is_corrupt and not is_short_read(self._stream, packet):
+        if packet.is_corrupt and not self._is_unsized():
             self._report.corrupt_packets += 1
             self._corrupt_number = self._packet_count
         size_bytes = packet.size
+        if self._are_thumbnails and size_bytes and self._is_repeated(packet):
+            return []
         if self.clock is not None:
             self._note_jump(self.clock.offset(self.stream_index))
         if size_bytes:
             packet.opaque = (size_bytes, self._packet_count)
             self._packet_count += 1
-            self._last_packet = packet
+            self._note_end(packet)
             frames = self._decode_early(packet) if self._is_skipping else self._decode_packet(packet)
         else:
             frames = self._drain(packet)
@@ -107,15 +114,41 @@ class FrameDecoder:
         pts = self._time_of(frames[-1]) if frames else None
         return None if pts is None or not self._time_base else float(pts * self._time_base)
 
-    def judge_end(self, format_name: str, *, was_moved: bool) -> None:
+    def judge_end(self, format_name: str, size: SourceSize | None, *, was_moved: bool) -> None:
         """Note in the report when the stream, read to its end, stops short of what its container declares."""
         if not self.has_ended:
             if self._refusal is not None and not self._has_decoded:
                 self._report.early_end = f"nothing of stream {self.stream_index} can be decoded ({self._refusal})"
             if self._corrupt_number is not None and self._packet_count - self._corrupt_number <= _LAST_PACKETS:
                 self._report.early_end = f"the last packet of stream {self.stream_index} is incomplete"
-            packet_count = None if was_moved else self._packet_count
-            judge_end(self._report, self._stream, format_name, self._last_packet, packet_count)
+            if size is None or not size.is_whole:
+                packet_count = None if was_moved else self._packet_count
+                judge_stream(self._report, self._stream, format_name, self._last_end, packet_count)
+
+    def _note_end(self, packet: Any) -> None:
+        pts = packet.pts
+        if pts is not None:
+            length = packet.duration or 0
+            # Not the last one to be decoded: pictures come in another order.
+            if self._last_end is None or pts + length > self._last_end[0]:
+                self._last_end = pts + length, length
+
+    def _is_repeated(self, packet: Any) -> bool:
+        """Whether this is the first thumbnail again: FFmpeg gives it at once, as it does attached pictures, and in turn."""
+        return self._packet_count == 1 and self._last_end == (packet.pts + (packet.duration or 0), packet.duration or 0)
+
+    def _is_unsized(self) -> bool:
+        """
+        Whether the source is a sound of which no header says where it ends.
+
+        FFmpeg marks what it read when it wanted more. Where it reads to the end of the file because no size is declared,
+        nothing is missing.
+        """
+        container = self._stream.container
+        if container.format.name not in _UNSIZED_FORMATS:
+            return False
+        size = source_size(container)
+        return size is not None and size.declared is None
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         try:

@@ -68,6 +68,7 @@ class _PeerContainer:
         self._url = url
         self.streams = container.streams
         self.format = container.format
+        self.start_time = container.start_time
 
     def demux(self, *streams: Any) -> Iterator[Any]:
         """PyAV's packets."""

@@ -27,12 +27,14 @@ import av.error
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.media.attachments import is_attached_picture
 from mcai_worker_sdk.media.clock import SourceClock, is_in_course, may_jump
-from mcai_worker_sdk.media.damage import DamageReport
+from mcai_worker_sdk.media.damage import DamageReport, judge_course, judge_size
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
 from mcai_worker_sdk.media.pyav import exact
 from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.raw_bytes import SourceSize, source_size
 from mcai_worker_sdk.media.seeking import seek_to_range
 from mcai_worker_sdk.media.source import MediaSource
 
@@ -76,7 +78,7 @@ class StreamDecoder(Protocol):
     def time_seconds(self, frames: list[Any]) -> float | None:
         """Presentation time of the last of these frames in seconds."""
 
-    def judge_end(self, format_name: str, *, was_moved: bool) -> None:
+    def judge_end(self, format_name: str, size: SourceSize | None, *, was_moved: bool) -> None:
         """Note when the stream, read to its end, stops short of what its container declares."""
 
 
@@ -197,8 +199,22 @@ class Pipeline:
             chunk = self._decode(packet, chunk)
         self._pass_on(chunk)
         if not self._source.is_live:
-            for decoder in self._decoders.values():
-                decoder.judge_end(self._source.context.format_name, was_moved=was_moved)
+            self._judge_end(was_moved=was_moved)
+
+    def _judge_end(self, *, was_moved: bool) -> None:
+        """Note in the report when the source, read to its end, stops short of what it declares."""
+        container, context = self._source.container, self._source.context
+        is_at_end = any(
+            not decoder.has_ended and not is_attached_picture(container.streams[index])
+            for index, decoder in self._decoders.items()
+        )
+        size = source_size(container) if is_at_end else None
+        for decoder in self._decoders.values():
+            decoder.judge_end(context.format_name, size, was_moved=was_moved)
+        if size is not None:
+            judge_size(self._report, size)
+        if is_at_end and self._clock is not None and context.format_name == "hls" and context.duration:
+            judge_course(self._report, context.duration, self._clock.course_seconds)
 
     def _follow_clock(self, streams: list[Any]) -> list[Any]:
         """The streams to demux: the selected ones, and those whose clock tells where a sparse one is in the range."""

@@ -18,6 +18,9 @@ THROUGHPUT_PERIOD_SECONDS = 60.0
 
 _COMPLETE_PERCENT = 100
 
+#: Formats whose durations tell when they end, not how long they are.
+_COUNTING_FROM_ZERO = frozenset({"matroska", "mov"})
+
 
 class ProgressionMeter:
     """
@@ -94,13 +97,13 @@ def _limits(
     starts = [stream.start_time for stream in streams if stream.start_time is not None]
     begin = min(starts, default=context.start_time or 0.0)
     ends = [
-        (stream.start_time or 0.0) + stream.duration
+        _end(context, stream.start_time or 0.0, stream.duration)
         for stream in streams
         if stream.duration is not None and stream.duration > 0
     ]
     end = max(ends, default=None)
     if end is None and context.duration:
-        end = _container_end(context, context.duration)
+        end = _end(context, context.start_time or 0.0, context.duration)
     if time_range.start_seconds is not None:
         begin = max(begin, time_range.start_seconds)
     if end is not None and time_range.stop_seconds is not None:
@@ -108,9 +111,9 @@ def _limits(
     return begin, end
 
 
-def _container_end(context: FormatContext, duration: float) -> float:
-    """Last instant by the container's header, in seconds of its time stamps."""
-    start = context.start_time or 0.0
-    # Most writers of Matroska (FFmpeg among them) give the last time stamp for the duration, wherever the first is.
-    counts_from_zero = "matroska" in context.format_name.split(",") and duration > start
+def _end(context: FormatContext, start: float, duration: float) -> float:
+    """Last instant by what FFmpeg makes of the container's header, in seconds of its time stamps."""
+    # Most writers of Matroska (FFmpeg among them) give the last time stamp for the duration, wherever the first is. So
+    # does FFmpeg of MP4: the empty beginning of an edit list counts, and what lies before the first fragment.
+    counts_from_zero = not _COUNTING_FROM_ZERO.isdisjoint(context.format_name.split(",")) and duration > start
     return duration if counts_from_zero else start + duration

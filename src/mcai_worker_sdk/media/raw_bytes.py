@@ -1,0 +1,94 @@
+"""The bytes of a source, beside what FFmpeg makes of them: for what its headers declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+
+from mcai_worker_sdk.media.declared_sizes import ReadAt, declared_end_bytes
+from mcai_worker_sdk.media.urls import is_network_url, local_path
+
+__all__ = ["SourceSize", "read_beginning", "source_size"]
+
+#: How much is read of a source in the network, from its beginning: headers, and seldom all of them, lie there.
+_BEGINNING_BYTES = 2**20
+_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSize:
+    """How long a source is, in bytes."""
+
+    there: int
+    """What there is."""
+    declared: int | None
+    """What its own headers declare; ``None`` when they do not say."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True when all that is declared is there."""
+        return self.declared is not None and self.declared <= self.there
+
+    @property
+    def is_cut(self) -> bool:
+        """True when there is less than declared."""
+        return self.declared is not None and self.declared > self.there
+
+
+def source_size(container: Any) -> SourceSize | None:
+    """
+    Look at the headers of a source again.
+
+    Args:
+        container: PyAV's, opened, or what is read the same way.
+
+    Returns:
+        The size; ``None`` when the source cannot be looked at again, as a pipe.
+    """
+    if not hasattr(container, "format"):
+        return None
+    with suppress(OSError, ValueError, av.error.FFmpegError), _opened(container) as opened:
+        if opened is not None:
+            read, size_bytes = opened
+            return SourceSize(size_bytes, declared_end_bytes(read, size_bytes, container.format.name))
+    return None
+
+
+def read_beginning(url: str, limit_bytes: int = _BEGINNING_BYTES) -> bytes:
+    """
+    The first bytes behind any URL that FFmpeg reads.
+
+    Raises:
+        av.error.FFmpegError: It cannot be read.
+    """
+    with av.open(url, format="data", timeout=_TIMEOUT_SECONDS) as container:
+        data = bytearray()
+        for packet in container.demux():
+            data += bytes(packet)
+            if len(data) >= limit_bytes:
+                break
+        return bytes(data)
+
+
+@contextmanager
+def _opened(container: Any) -> Iterator[tuple[ReadAt, int] | None]:
+    path = Path(local_path(container.name))
+    if path.is_file():
+        with path.open("rb") as file:
+
+            def read(offset: int, size: int) -> bytes:
+                file.seek(offset)
+                return file.read(size)
+
+            yield read, path.stat().st_size
+    elif is_network_url(container.name) and container.size > 0:
+        beginning = read_beginning(container.name)
+        yield lambda offset, size: beginning[offset : offset + size], container.size
+    else:
+        yield None
