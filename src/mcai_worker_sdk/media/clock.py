@@ -14,13 +14,12 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from av.format import Flags
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
 
 __all__ = ["FrameClock", "SourceClock", "is_in_course", "may_jump"]
 
-#: How far a time stamp may lie ahead of the one before it, in seconds. Beyond that the clock jumped. ffmpeg's own limit.
+#: How far a time stamp may lie ahead of the one before it, in seconds. Beyond that the clock jumped. ffmpeg's own.
 _LEAP_SECONDS = 10
 #: How far a time stamp may lie behind the one before it, in seconds. ffmpeg's own limit.
 _BACK_SECONDS = Fraction(1, 10)
@@ -34,6 +33,9 @@ _WRAPPING_FORMATS = frozenset({"mpegts", "mpeg", "hls"})
 _WRAPPING_TIME_BASE = Fraction(1, 90_000)
 _WRAP_TICKS = 2**33
 
+#: ``AVFMT_TS_DISCONT``: the demuxer says that the clock of its format may jump.
+_TS_DISCONT = 0x0200
+
 
 def may_jump(container: Any, *, is_live: bool) -> bool:
     """
@@ -41,12 +43,12 @@ def may_jump(container: Any, *, is_live: bool) -> bool:
 
     FFmpeg knows which formats are cut and joined in mid-stream; live sources start anew in all of them.
     """
-    flags = getattr(getattr(container, "format", None), "flags", 0)
-    return is_live or bool(int(flags) & Flags.ts_discont.value)
+    container_format = getattr(container, "format", None)
+    return is_live or (container_format is not None and bool(container_format.flags & _TS_DISCONT))
 
 
 def is_in_course(stream: Any) -> bool:
-    """True for sound and moving pictures, whose packets follow each other; all others pause for as long as they like."""
+    """True for sound and moving pictures, whose packets follow each other; all others may pause for long."""
     return stream.type in {"video", "audio"} and not is_attached_picture(stream)
 
 

@@ -260,15 +260,23 @@ def _mp3_end(read: ReadAt, size_bytes: int) -> int | None:  # noqa: ARG001 - one
     """The size in the first frame, which encoders fill with a header of their own (Xing, Info, VBRI)."""
     start = _id3_bytes(read(0, 10))
     frame = read(start, 192)
-    for name, flags_at, size_at in ((b"Xing", 4, 8), (b"Info", 4, 8), (b"VBRI", None, 10)):
-        at = frame.find(name, 4)
-        if at < 0:
-            continue
-        flags = 2 if flags_at is None else int.from_bytes(frame[at + flags_at : at + flags_at + 4], "big")
-        size_at += 4 if flags_at is not None and flags & 1 else 0
-        size = int.from_bytes(frame[at + size_at : at + size_at + 4], "big")
-        return start + size - _MP3_TOLERANCE_BYTES if flags & 2 and size else None
-    return None
+    size = _xing_size(frame) or _vbri_size(frame)
+    return start + size - _MP3_TOLERANCE_BYTES if size else None
+
+
+def _xing_size(frame: bytes) -> int:
+    at = max(frame.find(b"Xing", 4), frame.find(b"Info", 4))
+    if at < 0:
+        return 0
+    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
+    # Behind the flags: the number of frames, and the size, each where its flag is set.
+    size_at = at + 8 + (4 if flags & 1 else 0)
+    return int.from_bytes(frame[size_at : size_at + 4], "big") if flags & 2 else 0
+
+
+def _vbri_size(frame: bytes) -> int:
+    at = frame.find(b"VBRI", 4)
+    return int.from_bytes(frame[at + 10 : at + 14], "big") if at >= 0 else 0
 
 
 def _id3_bytes(header: bytes) -> int:

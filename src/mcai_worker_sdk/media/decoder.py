@@ -134,15 +134,16 @@ class FrameDecoder:
                 self._last_end = pts + length, length
 
     def _is_repeated(self, packet: Any) -> bool:
-        """Whether this is the first thumbnail again: FFmpeg gives it at once, as it does attached pictures, and in turn."""
-        return self._packet_count == 1 and self._last_end == (packet.pts + (packet.duration or 0), packet.duration or 0)
+        """Whether this is the first thumbnail again: FFmpeg gives it as attached pictures are given, and in turn."""
+        length = packet.duration or 0
+        return self._packet_count == 1 and packet.pts is not None and self._last_end == (packet.pts + length, length)
 
     def _is_unsized(self) -> bool:
         """
         Whether the source is a sound of which no header says where it ends.
 
-        FFmpeg marks what it read when it wanted more. Where it reads to the end of the file because no size is declared,
-        nothing is missing.
+        FFmpeg marks what it read when it wanted more. Where it reads to the end of the file because no size is
+        declared, nothing is missing.
         """
         container = self._stream.container
         if container.format.name not in _UNSIZED_FORMATS:
@@ -185,7 +186,9 @@ class FrameDecoder:
         frames = []
         for packet in packets:
             # Dropped at once: pictures before the range may be many, and large.
-            frames += [frame for frame in self._decode_packet(packet) if not self._ticks.is_before(self._time_of(frame))]
+            for frame in self._decode_packet(packet):
+                if not self._ticks.is_before(self._time_of(frame)):
+                    frames.append(frame)  # noqa: PERF401 - a line of its own for a condition of two calls
         return frames
 
     def _drain(self, packet: Any) -> list[Any]:

@@ -32,6 +32,7 @@ from mcai_worker_sdk.media.clock import SourceClock, is_in_course, may_jump
 from mcai_worker_sdk.media.damage import DamageReport, judge_course, judge_size
 from mcai_worker_sdk.media.filters import FilterChain
 from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
+from mcai_worker_sdk.media.playlists import warn_of_stalled_playlist
 from mcai_worker_sdk.media.pyav import exact
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.raw_bytes import SourceSize, source_size
@@ -200,14 +201,13 @@ class Pipeline:
         self._pass_on(chunk)
         if not self._source.is_live:
             self._judge_end(was_moved=was_moved)
+        if self._is_at_end() and self._source.context.format_name == "hls" and self._source.context.duration is None:
+            warn_of_stalled_playlist(container.name)
 
     def _judge_end(self, *, was_moved: bool) -> None:
         """Note in the report when the source, read to its end, stops short of what it declares."""
         container, context = self._source.container, self._source.context
-        is_at_end = any(
-            not decoder.has_ended and not is_attached_picture(container.streams[index])
-            for index, decoder in self._decoders.items()
-        )
+        is_at_end = self._is_at_end()
         size = source_size(container) if is_at_end else None
         for decoder in self._decoders.values():
             decoder.judge_end(context.format_name, size, was_moved=was_moved)
@@ -215,6 +215,14 @@ class Pipeline:
             judge_size(self._report, size)
         if is_at_end and self._clock is not None and context.format_name == "hls" and context.duration:
             judge_course(self._report, context.duration, self._clock.course_seconds)
+
+    def _is_at_end(self) -> bool:
+        """Whether the source was read to its end, and not only as far as the range goes."""
+        streams = self._source.container.streams
+        return any(
+            not decoder.has_ended and not is_attached_picture(streams[index])
+            for index, decoder in self._decoders.items()
+        )
 
     def _follow_clock(self, streams: list[Any]) -> list[Any]:
         """The streams to demux: the selected ones, and those whose clock tells where a sparse one is in the range."""

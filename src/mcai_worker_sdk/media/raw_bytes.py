@@ -12,7 +12,7 @@ import av
 import av.error
 
 from mcai_worker_sdk.media.declared_sizes import ReadAt, declared_end_bytes
-from mcai_worker_sdk.media.urls import is_network_url, local_path
+from mcai_worker_sdk.media.urls import is_network_url
 
 __all__ = ["SourceSize", "read_beginning", "source_size"]
 
@@ -78,7 +78,7 @@ def read_beginning(url: str, limit_bytes: int = _BEGINNING_BYTES) -> bytes:
 
 @contextmanager
 def _opened(container: Any) -> Iterator[tuple[ReadAt, int] | None]:
-    path = Path(local_path(container.name))
+    path = Path(container.name.removeprefix("file:"))
     if path.is_file():
         with path.open("rb") as file:
 

@@ -50,6 +50,11 @@ _DRAIN_STEP_SECONDS = 0.005
 #: ``SRT_REJX_FORBIDDEN``.
 _REJECT_FORBIDDEN = 1403
 _LINGER_OFF = struct.pack("ii", 0, 0)
+#: How long libsrt waits for any sign of a peer before it gives the connection up, unless the URL's ``timeout`` is
+#: longer. A peer that is there and has nothing to send gives one each second.
+_PEER_IDLE_MS = 5_000
+#: How much longer than ``timeout`` that is: the silence is told first, as what it is.
+_PEER_IDLE_MARGIN_MS = 1_000
 
 _log = get_logger(__name__)
 
@@ -115,6 +120,8 @@ class SrtConnection:
         # Mapped rather than allocated: a page costs memory only once a message was that long.
         self._buffer = (ctypes.c_char * MAX_MESSAGE_BYTES).from_buffer(mmap.mmap(-1, MAX_MESSAGE_BYTES))
         self._watch: Watch | None = None
+        # When the peer was last heard of, by a message of its.
+        self._heard_at = monotonic()
         self.url = url
         #: The stream id of the connection, ours or the caller's; empty when none was given.
         self.stream_id = ""
@@ -233,10 +240,22 @@ class SrtConnection:
         except SrtCallError as error:
             if error.code == ERROR_ASYNC_RECEIVE:
                 return None
-            # Closed by the peer, or lost: libsrt gives the same answer to both, after all data was read.
             _log.debug("SRT connection %s ended: %s", self.url.address, error)
+            self._tell_loss()
             return b""
+        self._heard_at = monotonic()
         return ctypes.string_at(self._buffer, length)
+
+    def _tell_loss(self) -> None:
+        """Warn when the peer may be gone without a goodbye: libsrt tells both alike, but notices one of them late."""
+        silence_seconds = monotonic() - self._heard_at
+        if not self._closing.is_set() and silence_seconds * 1000 >= _peer_idle_ms(self.url):
+            _log.warning(
+                "The connection of %s broke after %.0f s of silence; this is taken for its end. A peer that was "
+                "killed, or whose network failed, says no goodbye",
+                self.url.address,
+                silence_seconds,
+            )
 
     def _wait_slice(self) -> None:
         if self._watch is None:
@@ -277,10 +296,16 @@ def _resolve(url: SrtUrl) -> bytes:
     return struct.pack("=HH4s8x", family, socket.htons(url.port), packed)
 
 
+def _peer_idle_ms(url: SrtUrl) -> int:
+    own_ms = url.timeout_ms if url.has_own_timeout else None
+    return _PEER_IDLE_MS if own_ms is None else max(_PEER_IDLE_MS, own_ms + _PEER_IDLE_MARGIN_MS)
+
+
 def _configure(library: SrtLibrary, handle: int, url: SrtUrl) -> None:
     for option in (Option.RCVSYN, Option.SNDSYN):
         library.set_int(handle, option, 0)
     library.set_int(handle, Option.LATENCY, url.latency_ms)
+    library.set_int(handle, Option.PEERIDLETIMEO, _peer_idle_ms(url))
     # A worker wants every byte, not every byte in time: late packets are waited for, and nothing is held back for
     # playing it at its moment (what is held back when the peer closes would be lost).
     library.set_int(handle, Option.TSBPDMODE, 0)

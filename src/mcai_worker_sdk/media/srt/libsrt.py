@@ -65,6 +65,7 @@ class Option:
     STREAMID = 46
     CONGESTION = 47
     PAYLOADSIZE = 49
+    PEERIDLETIMEO = 55
 
 
 class SocketState:

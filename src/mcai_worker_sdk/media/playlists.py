@@ -1,0 +1,44 @@
+"""HLS playlists of a live source: whether one that gives no more segments says so."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import PurePath
+from urllib.parse import urljoin
+
+import av.error
+
+from mcai_worker_sdk.media.raw_bytes import read_beginning
+from mcai_worker_sdk.media.urls import is_network_url, shown_url
+
+__all__ = ["warn_of_stalled_playlist"]
+
+_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+
+_END_MARK = re.compile(rb"^#EXT-X-ENDLIST", re.MULTILINE)
+#: The first playlist that a master playlist names.
+_VARIANT = re.compile(rb"^#EXT-X-STREAM-INF:.*\n(?:#.*\n|\s*\n)*([^#\s].*)$", re.MULTILINE)
+
+
+def warn_of_stalled_playlist(url: str) -> None:
+    """Warn when a live playlist that was read as far as it goes does not say that it is at its end."""
+    try:
+        is_finished = _is_finished(url)
+    except (av.error.FFmpegError, OSError, ValueError):
+        is_finished = False
+    if not is_finished:
+        _LOGGER.warning(
+            "The playlist %s gives no more segments and does not say that it is at its end (EXT-X-ENDLIST); this is "
+            "taken for its end. Check the sender",
+            shown_url(url),
+        )
+
+
+def _is_finished(url: str) -> bool:
+    text = read_beginning(url).replace(b"\r\n", b"\n")
+    variant = _VARIANT.search(text)
+    if variant is not None:
+        name = variant[1].decode().strip()
+        text = read_beginning(urljoin(url, name) if is_network_url(url) else str(PurePath(url).parent / name))
+    return _END_MARK.search(text) is not None
