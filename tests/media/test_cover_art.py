@@ -9,6 +9,7 @@ from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.ranges import TimeRange
 from mcai_worker_sdk.media.seeking import seek_to_range
+from tests.media.bits import with_chapter_images
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, run_job
 
@@ -105,3 +106,27 @@ def test_a_source_that_does_not_find_back_is_an_error_with_the_remedy(stream):
         MediaSourceError, match=r"cannot be sought to its range nor back .*; expected .*sdk_start_index"
     ):
         seek_to_range(LostContainer(refusals=2), CONTEXT, [stream], TimeRange(start_ms=3_600_000))
+
+
+@pytest.fixture
+def chapter_images(tmp_path):
+    """A film of 4 s whose chapters have an image each second."""
+    path = tmp_path / "film.mov"
+    ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=4", "-f", "lavfi", "-i", "testsrc2=s=32x18:r=1:d=4", "-map", "0",
+        "-map", "1", "-c:v:0", "libx264", "-c:v:1", "mjpeg", "-pix_fmt:v:0", "yuv420p", "-pix_fmt:v:1", "yuvj420p",
+        str(path),
+    )  # fmt: skip
+    path.write_bytes(with_chapter_images(path.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("start_ms", "stop_ms", "expected"),
+    [(None, None, [0, 1, 2, 3]), (1500, 2500, [2]), (0, 1000, [0]), (2000, None, [2, 3])],
+)
+def test_images_that_have_times_belong_to_their_range(chapter_images, tmp_path, start_ms, stop_ms, expected):
+    values = {"sdk_start_index": start_ms, "sdk_stop_index": stop_ms}
+    worker = NotingWorker("VIDEO", note=lambda frame: frame.time_seconds)
+    run_job(worker, chapter_images, tmp_path, **{key: value for key, value in values.items() if value is not None})
+    assert worker.frames[1] == expected

@@ -8,6 +8,7 @@ from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media import DataPacket
 from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
+from tests.media.bits import without_pts
 from tests.media.support import NotingWorker, run_job
 from tests.media.versions import PYAV
 
@@ -148,3 +149,34 @@ def test_a_broken_ttml_file_cannot_be_opened(tmp_path):
     path.write_text('<?xml version="1.0"?><tt xmlns="http://www.w3.org/ns/ttml"><body></tt>')
     with pytest.raises(MediaSourceError):
         run_job(NotingWorker("SUBTITLE"), path, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def untimed_klv(media_files):
+    """A transport stream whose four packets of data, one a second, have no time stamps."""
+    return without_pts(media_files("klv.ts").read_bytes(), b"KLV number")
+
+
+@pytest.mark.parametrize("kinds", ["DATA", "VIDEO DATA"])
+@pytest.mark.parametrize(
+    ("start", "stop", "expected"),
+    [(None, None, [0, 1, 2, 3]), (1.5, 3.5, [2, 3]), (0.5, 1.5, [1]), (2.5, None, [3]), (None, 1.5, [0, 1])],
+)
+def test_data_without_a_time_has_that_of_what_was_read_before_it(
+    untimed_klv, media_files, tmp_path, kinds, start, stop, expected
+):
+    path = tmp_path / "untimed.ts"
+    path.write_bytes(untimed_klv)
+    timed = NotingWorker("DATA")
+    run_job(timed, media_files("klv.ts"), tmp_path)
+    begin = timed.frames[1][0].time_seconds
+    limits = {"sdk_start_index": start, "sdk_stop_index": stop}
+    worker = NotingWorker(kinds)
+
+    run_job(
+        worker, path, tmp_path, **{key: int((begin + at) * 1000) for key, at in limits.items() if at is not None}
+    )  # fmt: skip
+
+    packets = worker.frames[1]
+    assert [packet.data for packet in packets] == [b"KLV number %d" % number for number in expected]
+    assert {(packet.pts, packet.time_seconds) for packet in packets} == {(None, None)}

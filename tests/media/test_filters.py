@@ -192,3 +192,40 @@ def test_a_filter_that_fails_while_it_runs_is_named(media_files, tmp_path):
     with pytest.raises(MediaFilterError, match=r"The filters of stream 0 are .*scale.*; expected them to take every"):
         run_job(worker, media_files("h264_bframes.mp4"), tmp_path)
     assert worker.endings == 1
+
+
+#: Declared as floating point, decoded as whole numbers: the filters are set up for the one, and get the other.
+MP2 = ("-f", "lavfi", "-i", "sine=440:d=2:r=48000", "-c:a", "mp2", "-f", "mpegts", "-")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "graph"),
+    [
+        ("apad", {"pad_dur": 1}, "apad=pad_dur=1"),
+        ("adelay", {"delays": 500}, "adelay=delays=500"),
+        ("aecho", {}, "aecho"),
+        ("afade", {"t": "out", "st": 1}, "afade=t=out:st=1"),
+    ],
+)
+def test_filters_that_never_had_a_frame_give_none(tmp_path, name, options, graph):
+    path = tmp_path / "sound.ts"
+    path.write_bytes(ffmpeg(*MP2))
+    worker = NotingWorker("AUDIO", filters((name, options)), note=lambda frame: frame.nb_samples)
+    run_job(worker, path, tmp_path)
+    assert sum(worker.frames[0]) == len(ffmpeg("-i", str(path), "-af", graph, "-f", "u8", "-ac", "1", "-"))
+
+
+def test_padding_comes_once_where_container_and_codec_disagree_on_the_range_of_colours(tmp_path):
+    source = ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=1", "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    full, path = tmp_path / "full.mkv", tmp_path / "film.mkv"
+    ffmpeg(*source, "-color_range", "pc", str(full))
+    ffmpeg("-i", str(full), "-c", "copy", "-bsf:v", "h264_metadata=video_full_range_flag=0", str(path))
+    worker = NotingWorker("VIDEO", filters(("tpad", {"start": 8})), note=lambda frame: None)
+    run_job(worker, path, tmp_path)
+    assert len(worker.frames[0]) == 33
+
+
+def test_filters_begin_anew_where_pictures_change_their_size(media_files, tmp_path):
+    worker = NotingWorker("VIDEO", filters(("tpad", {"start": 3})), note=lambda frame: (frame.width, frame.height))
+    run_job(worker, media_files("changing.ts"), tmp_path)
+    assert worker.frames[0] == [(320, 180)] * 28 + [(160, 90)] * 28

@@ -58,3 +58,10 @@ def test_a_live_job_logs_its_throughput_once_a_minute(caplog):
             log.count(100)
     assert [record.getMessage() for record in caplog.records] == ["The live source gave 200 frames in 61 s"]
     assert caplog.records[0].job_id == 7
+
+
+def test_an_mp4_that_begins_late_ends_where_its_duration_says():
+    made, published = meter(start_time=100.0, duration=110.0, container={"format_name": "mov,mp4,m4a"})
+    for time in (105.0, 107.5):
+        made.reach(time)
+    assert published == [50, 75]

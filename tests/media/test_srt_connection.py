@@ -1,5 +1,7 @@
 """SRT connections between two real ends on loopback."""
 
+import ctypes
+import re
 import socket
 
 import pytest
@@ -356,3 +358,43 @@ def test_a_peer_that_left_in_the_instant_it_was_accepted_has_ended():
     connection = SrtConnection(Broken(), 1, parse_srt_url("srt://:9000"), make_channel())
 
     assert connection.receive(timeout_ms=1000) == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "idle_ms"), [("", 5000), ("timeout=800", 5000), ("timeout=20000", 21_000), ("timeout=0", 5000)]
+)
+@pytest.mark.parametrize("end", ["listener", "caller"])
+def test_a_peer_may_be_away_for_as_long_as_the_url_says(end, options, idle_ms):
+    listener, caller = connect_pair(**{f"{end}_options": options})
+    connection = listener if end == "listener" else caller
+    value, length = ctypes.c_int(), ctypes.c_int(4)
+    connection._library.call(
+        "getsockflag", connection._handle, libsrt.Option.PEERIDLETIMEO, ctypes.byref(value), ctypes.byref(length)
+    )
+    assert value.value == idle_ms
+    caller.close()
+    listener.close()
+
+
+def test_a_peer_that_is_gone_without_a_goodbye_is_told(caplog):
+    port = free_port()
+    with HoldingRelay(port) as relay:
+        listener, caller = connect_pair(port=port, called_port=relay.port)
+        caller.send(b"the last word")
+        assert listener.receive(5000) == b"the last word"
+        relay.hold()
+
+        assert listener.receive(20_000) == b""
+
+        assert re.search(rf"The connection of srt://:{port} broke after \d+ s of silence; this is taken", caplog.text)
+        listener.close()
+        caller.close()
+
+
+def test_a_goodbye_is_not_told(pair, caplog):
+    listener, caller = pair
+    caller.send(b"the last word")
+    assert caller.drain()
+    caller.close()
+    assert [listener.receive(5000), listener.receive(5000)] == [b"the last word", b""]
+    assert "broke" not in caplog.text

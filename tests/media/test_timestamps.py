@@ -154,3 +154,13 @@ def audio_times(*lists):
 def test_sound_without_a_time_stamp_follows_the_sound_before():
     assert audio_times([None], [None, None], [None]) == [0, 23, 46, 70]
     assert audio_times([100, None], [146, None], [None]) == [100, 123, 146, 169, 192]
+
+
+def test_a_single_wrong_time_stamp_leaves_the_others_alone():
+    assert video_times((0, 0), (4, 4), (900, 8), (12, 12), (16, 16), (20, None)) == [0, 4, 900, 12, 16, 20]
+    assert video_times((8, 4), (12, 8), (1, 12), (20, 16), (24, 20)) == [8, 12, 12, 20, 24]
+    assert video_times((900, 0), (4, 4), (8, 8)) == [900, 4, 8]
+
+
+def test_wrong_time_stamps_that_come_often_are_the_streams():
+    assert video_times((0, 0), (4, 4), (1, 8), (12, 12), (2, 16), (20, 20), (23, 24)) == [0, 4, 8, 12, 16, 20, 24]

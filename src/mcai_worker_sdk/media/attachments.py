@@ -11,7 +11,9 @@ __all__ = ["are_timed_thumbnails", "is_attached_picture"]
 
 def is_attached_picture(stream: Any) -> bool:
     """True for a video stream of one picture without a time; FFmpeg shows the container's length as its own."""
-    return bool(stream.disposition & Disposition.attached_pic) and not are_timed_thumbnails(stream)
+    if stream.type != "video" or not stream.disposition & Disposition.attached_pic:
+        return False
+    return not are_timed_thumbnails(stream)
 
 
 def are_timed_thumbnails(stream: Any) -> bool:

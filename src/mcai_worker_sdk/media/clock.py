@@ -143,9 +143,10 @@ class SourceClock:
         return max(self._reached(), default=self._start_seconds)
 
     @property
-    def course_seconds(self) -> Fraction:
-        """How long the longest stream is so far, without the gaps in it."""
-        return max((track.course * track.time_base for track in self._tracks.values()), default=Fraction(0))
+    def course_seconds(self) -> Fraction | None:
+        """How long the longest stream of sound or pictures is so far, without the gaps in it; ``None`` without one."""
+        dense = (track for track in self._tracks.values() if not track.is_sparse)
+        return max((track.course * track.time_base for track in dense), default=None)
 
     def offset(self, stream_index: int) -> int:
         """
@@ -185,7 +186,8 @@ class SourceClock:
         elif track.before is not None and self._returns(track, track.before, track.last, stored):
             track.place_before, track.leap = None, 0
             return stored + track.unwrapping
-        elif track.steps.hold(time - track.last):
+        elif track.before is None or track.steps.hold(time - track.last):
+            # Of two packets that do not fit, the very first is the wrong one.
             track.place_before, track.leap = None, 0
         else:
             track.place_before = track.unwrapping, track.offset

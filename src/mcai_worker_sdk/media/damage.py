@@ -65,7 +65,7 @@ def judge_stream(
     tolerance = 0 if format_name in _COUNTED_FORMATS else _TOLERANCE_SECONDS
     if expected - end <= tolerance + 2 * packet_length:
         return
-    # Uncompressed audio counts samples here, and an edit list leaves packets out.
+    # Uncompressed audio counts samples here.
     is_counted = stream.frames and not (stream.codec_context and stream.codec_context.name.startswith("pcm_"))
     if is_counted and packet_count is not None:
         if packet_count >= stream.frames:
@@ -88,10 +88,14 @@ def declared_end(stream: Any, format_name: str) -> Fraction | None:
         # Tools that copy a stream copy the tag with it, whatever part of the stream they took.
         return None if length is None or end > Fraction(length, _MICROSECONDS) + _TOLERANCE_SECONDS else end
     # Without the tag Matroska has only the length of the whole, which FFmpeg shows as that of each stream: it is true
-    # of the only one.
-    if not stream.duration or ("matroska" in formats and not _is_only_stream(stream)):
+    # of the only one. Of an MP4 in fragments, whose packets nobody counted, FFmpeg knows those that it has seen.
+    is_derived = ("matroska" in formats and not _is_only_stream(stream)) or ("mov" in formats and not stream.frames)
+    if not stream.duration or is_derived:
         return None
-    return Fraction(((stream.start_time or 0) + stream.duration) * time_base)
+    start = stream.start_time or 0
+    # The empty beginning of an MP4's edit list belongs to its length.
+    begin = 0 if "mov" in formats and stream.duration > start else start
+    return Fraction((begin + stream.duration) * time_base)
 
 
 def judge_size(report: DamageReport, size: SourceSize) -> None:
@@ -100,15 +104,17 @@ def judge_size(report: DamageReport, size: SourceSize) -> None:
         report.early_end = f"it has {size.there} bytes, and its headers declare {size.declared} at least"
 
 
-def judge_course(report: DamageReport, declared_seconds: float, read_seconds: Fraction) -> None:
+def judge_course(report: DamageReport, declared_seconds: float | None, read_seconds: Fraction | None) -> None:
     """
     Note in the report when a playlist declares more than its segments gave.
 
     Args:
         report: Where to note it.
-        declared_seconds: How long the playlist is: the sum of its segments.
-        read_seconds: How long the longest stream is, without the gaps in it.
+        declared_seconds: How long the playlist is: the sum of its segments. ``None`` when it is not at its end.
+        read_seconds: How long the longest stream is, without the gaps in it. ``None`` when only others were read.
     """
+    if declared_seconds is None or read_seconds is None:
+        return
     is_rounded = declared_seconds == int(declared_seconds)
     tolerance = max(_TOLERANCE_SECONDS, _ROUNDED_TOLERANCE * int(declared_seconds) if is_rounded else Fraction(0))
     if Fraction(declared_seconds) - read_seconds > tolerance:

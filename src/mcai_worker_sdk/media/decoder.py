@@ -55,6 +55,7 @@ class FrameDecoder:
         self._is_ranged = is_timed and time_range != TimeRange()
         self._report = report
         self._packet_count = 0
+        self._last_packet: Any = None
         # When the packet that ends last ends, and how long it is, in ticks.
         self._last_end: tuple[int, int] | None = None
         self._corrupt_number: int | None = None
@@ -99,7 +100,9 @@ class FrameDecoder:
         if size_bytes:
             packet.opaque = (size_bytes, self._packet_count)
             self._packet_count += 1
-            self._note_end(packet)
+            self._last_packet = packet
+            if self.is_video:
+                self._note_end(packet)
             frames = self._decode_early(packet) if self._is_skipping else self._decode_packet(packet)
         else:
             frames = self._drain(packet)
@@ -121,6 +124,9 @@ class FrameDecoder:
                 self._report.early_end = f"nothing of stream {self.stream_index} can be decoded ({self._refusal})"
             if self._corrupt_number is not None and self._packet_count - self._corrupt_number <= _LAST_PACKETS:
                 self._report.early_end = f"the last packet of stream {self.stream_index} is incomplete"
+            if self._last_packet is not None:
+                # Noted here for sound, whose packets come in order: a call for each would be felt.
+                self._note_end(self._last_packet)
             if size is None or not size.is_whole:
                 packet_count = None if was_moved else self._packet_count
                 judge_stream(self._report, self._stream, format_name, self._last_end, packet_count)
@@ -143,13 +149,13 @@ class FrameDecoder:
         Whether the source is a sound of which no header says where it ends.
 
         FFmpeg marks what it read when it wanted more. Where it reads to the end of the file because no size is
-        declared, nothing is missing.
+        declared, nothing is missing. Who writes to a pipe cannot declare one.
         """
         container = self._stream.container
         if container.format.name not in _UNSIZED_FORMATS:
             return False
         size = source_size(container)
-        return size is not None and size.declared is None
+        return size is None or size.declared is None
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         try:

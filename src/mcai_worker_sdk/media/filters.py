@@ -85,18 +85,9 @@ class FilterChain:
                 return
             if not goes_on(frame.pts):
                 yield from self._feed_settled(self._clock.settle(frame))
-                continue
-            if self.is_video or self._graph is None:
+            elif not self._takes(frame):
                 yield from self._adapt(frame)
-            try:
-                self._source.push(frame)
-                self._has_input = True
-            except av.error.FFmpegError as error:
-                if error.errno == errno.EINVAL:
-                    yield from self._adapt(frame)
-                    self._push(frame)
-                else:
-                    self._note_end(error)
+                self._push(frame)
         # Without a graph there was no frame yet: the container does not say what frames will be like.
         if self._graph is not None:
             yield from self._pull()
@@ -120,9 +111,22 @@ class FilterChain:
         for frame, has_jumped in settled:
             if has_jumped:
                 yield from self._finish_graph()
-            if not self._has_ended:
+            if not self._has_ended and not self._takes(frame):
                 yield from self._adapt(frame)
                 self._push(frame)
+
+    def _takes(self, frame: Any) -> bool:
+        """Push a frame; False where the graph is not made for it."""
+        if self._graph is None or (self.is_video and _frame_key(frame, is_video=True) != self._input_key):
+            return False
+        try:
+            self._source.push(frame)
+        except av.error.FFmpegError as error:
+            if error.errno == errno.EINVAL:
+                return False
+            self._note_end(error)
+        self._has_input = True
+        return True
 
     def _adapt(self, frame: Any) -> Iterator[list[Any]]:
         """Build the graph anew when frames change their size or format in mid-stream, as ``ffmpeg`` does."""

@@ -213,7 +213,7 @@ class Pipeline:
             decoder.judge_end(context.format_name, size, was_moved=was_moved)
         if size is not None:
             judge_size(self._report, size)
-        if is_at_end and self._clock is not None and context.format_name == "hls" and context.duration:
+        if is_at_end and self._clock is not None and context.format_name == "hls":
             judge_course(self._report, context.duration, self._clock.course_seconds)
 
     def _is_at_end(self) -> bool:

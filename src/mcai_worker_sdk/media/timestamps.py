@@ -105,6 +105,9 @@ class VideoTimes:
     def _goes_on_from_before(self, stamps: _Stamps) -> bool:
         """True when only the last picture's pts stands against this one's: the last was wrong alone."""
         before, last = self._before, self._last
+        if before is None and last is not None and last.lead is not None and stamps.lead is not None:
+            # The very first picture.
+            return abs(stamps.lead) < abs(last.lead)
         if before is None or before.lead is None or stamps.lead is None or stamps.pts <= before.pts:
             return False
         change = abs(stamps.lead - before.lead)
