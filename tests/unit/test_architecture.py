@@ -272,7 +272,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (pyav_of_one_version, "media/decoder.py", "self.time_base = stream.time_base"),
     (pyav_of_one_version, "media/frame.py", "rate = float(self._stream.guessed_rate)"),
     (pyav_of_one_version, "media/probe.py", "title = container.metadata['title']"),
-    (pyav_of_one_version, "media/unsized.py", "is_long = container.size > 3"),
+    (pyav_of_one_version, "media/raw_bytes.py", "is_long = container.size > 3"),
     (environment_outside_settings, "logs.py", "import os\nos.environ['MCAI_LOG']"),
     (environment_outside_settings, "logs.py", "import os\nos.getenv('MCAI_LOG')"),
     (environment_outside_settings, "exchange/local.py", "from os import environ"),

@@ -16,6 +16,7 @@ from typing import Any
 import av
 
 from mcai_worker_sdk.media.attachments import is_attached_picture
+from mcai_worker_sdk.media.pyav import exact
 
 __all__ = ["FrameClock", "SourceClock", "is_in_course", "may_jump"]
 
@@ -66,11 +67,11 @@ class _Steps:
     """Nothing that goes on lies further ahead."""
 
     @classmethod
-    def of(cls, stream: Any) -> _Steps:
-        rate = stream.guessed_rate if stream.type == "video" else None
+    def of(cls, stream: Any, time_base: Fraction) -> _Steps:
+        rate = exact(stream.guessed_rate) if stream.type == "video" else None
         rhythm = _RHYTHM / rate if rate else Fraction(0)
         limits = -_BACK_SECONDS, _BACK_SECONDS + rhythm, _GAP_SECONDS + rhythm, _LEAP_SECONDS + rhythm
-        return cls(*(int(seconds / stream.time_base) for seconds in limits))
+        return cls(*(int(seconds / time_base) for seconds in limits))
 
     def hold(self, step: int) -> bool:
         return self.low <= step <= self.high
@@ -131,7 +132,11 @@ class SourceClock:
         wraps = container.format.name in _WRAPPING_FORMATS
         start = container.start_time
         self._start_seconds = None if start is None else Fraction(start, av.time_base)
-        self._tracks = {stream.index: _track(stream, wraps=wraps) for stream in streams if stream.time_base}
+        self._tracks = {
+            stream.index: _track(stream, time_base, wraps=wraps)
+            for stream in streams
+            if (time_base := exact(stream.time_base)) is not None
+        }
         # The first stream with regular packets: it tells how much time passed while another paused.
         self._leader: _Track | None = None
         # From the source's time to the time that counts on, in seconds: as it is now, and as it was before.
@@ -271,7 +276,10 @@ class FrameClock:
             may_jump: A gap in its time stamps may be a jump of its clock.
         """
         self._may_jump = may_jump
-        self._steps = _Steps.of(stream)
+        time_base = exact(stream.time_base)
+        # FFmpeg gives each stream of sound or pictures one.
+        assert time_base is not None
+        self._steps = _Steps.of(stream, time_base)
         #: A frame that lies no further ahead is passed on at once.
         self._near = self._steps.near
         self._last: int | None = None
@@ -332,9 +340,9 @@ class FrameClock:
         return step < self._steps.low or (self._may_jump and step > self._steps.high)
 
 
-def _track(stream: Any, *, wraps: bool) -> _Track:
-    wraps = wraps and stream.time_base == _WRAPPING_TIME_BASE
-    return _Track(_Steps.of(stream), stream.time_base, not is_in_course(stream), wraps)
+def _track(stream: Any, time_base: Fraction, *, wraps: bool) -> _Track:
+    wraps = wraps and time_base == _WRAPPING_TIME_BASE
+    return _Track(_Steps.of(stream, time_base), time_base, not is_in_course(stream), wraps)
 
 
 def _ticks(seconds: Fraction, track: _Track) -> int:

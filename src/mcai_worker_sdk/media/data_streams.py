@@ -122,7 +122,7 @@ class DataDecoder:
         if pts is not None:
             return pts + self.clock.offset(self.stream_index)
         read_seconds = self.clock.now_seconds
-        return None if read_seconds is None else round(read_seconds / self._time_base)
+        return None if read_seconds is None or self._time_base is None else round(read_seconds / self._time_base)
 
     def _check_encoding(self, data: bytes) -> None:
         fault = None if self._has_warned_of_encoding else encoding_fault(self._codec_name, data)
@@ -133,6 +133,6 @@ class DataDecoder:
     def _holds(self, cue: Cue) -> bool:
         start, stop = self._range.start_seconds, self._range.stop_seconds
         begin = cue.start_seconds
-        if self.clock is not None:
+        if self.clock is not None and self._time_base is not None:
             begin += float(self.clock.offset(self.stream_index) * self._time_base)
         return (start is None or begin >= start) and (stop is None or begin < stop)

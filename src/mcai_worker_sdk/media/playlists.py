@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import PurePath
 from urllib.parse import urljoin
 
 import av.error
 
+from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.raw_bytes import read_beginning
 from mcai_worker_sdk.media.urls import is_network_url, shown_url
 
 __all__ = ["warn_of_stalled_playlist"]
 
-_LOGGER = logging.getLogger("mcai_worker_sdk.media")
+_LOGGER = get_logger("mcai_worker_sdk.media")
 
 _END_MARK = re.compile(rb"^#EXT-X-ENDLIST", re.MULTILINE)
 #: The first playlist that a master playlist names.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import av
 import av.error
 
 from mcai_worker_sdk.media.declared_sizes import ReadAt, declared_end_bytes
-from mcai_worker_sdk.media.urls import is_network_url
+from mcai_worker_sdk.media.pyav import open_input, size_bytes
+from mcai_worker_sdk.media.urls import is_network_url, source_path
 
 __all__ = ["SourceSize", "read_beginning", "source_size"]
 
@@ -55,8 +55,8 @@ def source_size(container: Any) -> SourceSize | None:
         return None
     with suppress(OSError, ValueError, av.error.FFmpegError), _opened(container) as opened:
         if opened is not None:
-            read, size_bytes = opened
-            return SourceSize(size_bytes, declared_end_bytes(read, size_bytes, container.format.name))
+            read, length_bytes = opened
+            return SourceSize(length_bytes, declared_end_bytes(read, length_bytes, container.format.name))
     return None
 
 
@@ -67,7 +67,7 @@ def read_beginning(url: str, limit_bytes: int = _BEGINNING_BYTES) -> bytes:
     Raises:
         av.error.FFmpegError: It cannot be read.
     """
-    with av.open(url, format="data", timeout=_TIMEOUT_SECONDS) as container:
+    with open_input(url, format="data", timeout=_TIMEOUT_SECONDS) as container:
         data = bytearray()
         for packet in container.demux():
             data += bytes(packet)
@@ -78,17 +78,18 @@ def read_beginning(url: str, limit_bytes: int = _BEGINNING_BYTES) -> bytes:
 
 @contextmanager
 def _opened(container: Any) -> Iterator[tuple[ReadAt, int] | None]:
-    path = Path(container.name.removeprefix("file:"))
-    if path.is_file():
-        with path.open("rb") as file:
+    path = source_path(container.name)
+    length_bytes = size_bytes(container)
+    if path is not None and os.path.isfile(path):  # noqa: PTH113 - a name may hold what Path refuses
+        with open(path, "rb") as file:  # noqa: PTH123 - as above
 
             def read(offset: int, size: int) -> bytes:
                 file.seek(offset)
                 return file.read(size)
 
-            yield read, path.stat().st_size
-    elif is_network_url(container.name) and container.size > 0:
+            yield read, os.fstat(file.fileno()).st_size
+    elif is_network_url(container.name) and length_bytes:
         beginning = read_beginning(container.name)
-        yield lambda offset, size: beginning[offset : offset + size], container.size
+        yield lambda offset, size: beginning[offset : offset + size], length_bytes
     else:
         yield None
