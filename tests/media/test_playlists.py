@@ -99,13 +99,37 @@ def test_a_range_before_what_is_missing_is_whole(vod, tmp_path):
     assert 60 <= counts(worker)[0] <= 75
 
 
+def unfinished(vod, folder, segments=5):
+    """The playlist as its sender leaves it after so many segments."""
+    path = without(vod, folder)
+    text = path.read_text().replace("#EXT-X-ENDLIST\n", "")
+    path.write_text("#EXTINF".join(text.split("#EXTINF")[: 1 + segments]))
+    return path
+
+
 @pytest.mark.parametrize("name", ["list.m3u8", "master.m3u8"])
-def test_a_live_playlist_that_stalls_is_told(vod, tmp_path, monkeypatch, caplog, name):
+@pytest.mark.parametrize("place", ["server", "disk"])
+def test_a_live_playlist_that_stalls_is_told(vod, tmp_path, monkeypatch, caplog, place, name):
     monkeypatch.setattr(source, "NETWORK_TIMEOUT_SECONDS", 1.0)
-    path = without(vod, tmp_path)
-    path.write_text(path.read_text().replace("#EXT-X-ENDLIST\n", ""))
+    unfinished(vod, tmp_path)
     worker = NotingWorker("AUDIO", note=lambda frame: None)
     with served(tmp_path) as url:
-        run_job(worker, f"{url}/{name}", tmp_path)
+        run_job(worker, f"{url}/{name}" if place == "server" else tmp_path / name, tmp_path)
     assert worker.frames
     assert "gives no more segments and does not say that it is at its end (EXT-X-ENDLIST)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["list.m3u8", "master.m3u8"])
+def test_a_playlist_on_disk_is_followed_while_it_grows(vod, tmp_path, caplog, name):
+    path = unfinished(vod, tmp_path, segments=2)
+    whole = tmp_path / "whole"
+    shutil.copy(vod / "list.m3u8", whole)
+
+    def grow(_):
+        if whole.exists():
+            whole.replace(path)
+
+    worker = NotingWorker("VIDEO", note=grow)
+    run_job(worker, tmp_path / name, tmp_path)
+    assert counts(worker)[0] == 250
+    assert "no more segments" not in caplog.text

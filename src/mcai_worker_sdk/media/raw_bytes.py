@@ -60,7 +60,7 @@ def source_size(container: Any) -> SourceSize | None:
     return None
 
 
-def read_beginning(url: str, limit_bytes: int = _BEGINNING_BYTES) -> bytes:
+def read_beginning(url: str, limit_bytes: int) -> bytes:
     """
     The first bytes behind any URL that FFmpeg reads.
 
@@ -89,7 +89,7 @@ def _opened(container: Any) -> Iterator[tuple[ReadAt, int] | None]:
 
             yield read, os.fstat(file.fileno()).st_size
     elif is_network_url(container.name) and length_bytes:
-        beginning = read_beginning(container.name)
+        beginning = read_beginning(container.name, _BEGINNING_BYTES)
         yield lambda offset, size: beginning[offset : offset + size], length_bytes
     else:
         yield None

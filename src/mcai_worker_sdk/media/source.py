@@ -14,13 +14,14 @@ from mcai_worker_sdk.errors import MediaError, MediaSourceError, MediaTimeoutErr
 from mcai_worker_sdk.media.ffmpeg_log import logged_lines, reason_of
 from mcai_worker_sdk.media.format_context import FormatContext
 from mcai_worker_sdk.media.hwaccel import usable_hwaccel
+from mcai_worker_sdk.media.playlists import may_grow
 from mcai_worker_sdk.media.probe import probe
 from mcai_worker_sdk.media.pyav import open_input, size_bytes
 from mcai_worker_sdk.media.urls import ffmpeg_name, is_network_url, shown_url, source_path
 
 __all__ = ["MediaSource", "open_file_source"]
 
-#: How long a network source may take to open, and then to deliver the next bytes, in seconds.
+#: How long a source that may have to be waited for may take to open, and then to deliver the next bytes, in seconds.
 NETWORK_TIMEOUT_SECONDS = 30.0
 #: FFmpeg asks again over the connection of the last answer. A server that closed it without announcing that would
 #: otherwise count as the end of the source; connecting again is tried once, without delay.
@@ -74,26 +75,28 @@ def open_file_source(url: str, *, hwaccel: str | None = None) -> MediaSource:
     """
     name = ffmpeg_name(url)
     try:
-        container, context = _open(name, hwaccel)
+        timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(name) or may_grow(name) else None
+        container, context = _open(name, hwaccel, timeout)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if not _may_open_again(name, error):
             raise _open_error(url, error) from error
         with logged_lines() as logged:
             try:
-                container, context = _open(name, hwaccel)
+                container, context = _open(name, hwaccel, timeout)
             except (av.error.FFmpegError, OSError, ValueError):
                 raise _open_error(url, error, reason_of(logged)) from error
-    # A network source that does not say how long it is has no known end.
+    # What comes over a network, or may grow, has no known end unless it says how long it is.
+    may_go_on = timeout is not None or context.format_name == "hls"
     return MediaSource(
         container,
         context,
-        is_live=is_network_url(name) and context.duration is None,
+        is_live=may_go_on and context.duration is None,
         ends_by_closing=is_network_url(name) and size_bytes(container) is None,
     )
 
 
-def _open(name: str, hwaccel: str | None) -> tuple[InputContainer, FormatContext]:
-    container = _open_container(name, hwaccel)
+def _open(name: str, hwaccel: str | None, timeout: float | None) -> tuple[InputContainer, FormatContext]:
+    container = _open_container(name, hwaccel, timeout)
     try:
         return container, probe(container)
     except BaseException:
@@ -128,8 +131,7 @@ def _open_error(url: str, error: Exception, said: str = "") -> MediaError:
     )
 
 
-def _open_container(name: str, hwaccel: str | None) -> InputContainer:
-    timeout = NETWORK_TIMEOUT_SECONDS if is_network_url(name) else None
+def _open_container(name: str, hwaccel: str | None, timeout: float | None) -> InputContainer:
     options = {}
     if url_scheme(name) in {"http", "https"}:
         options = _HTTP_OPTIONS
