@@ -131,6 +131,22 @@ def test_a_cut_between_two_fragments_fails_where_an_index_names_them(files, tmp_
         run_job(NotingWorker(note=lambda frame: None), short, tmp_path)
 
 
+@pytest.mark.parametrize("more", [0, 4])
+def test_a_cut_behind_the_head_of_a_fragment_fails(files, tmp_path, more):
+    data = files("fragments.mp4").read_bytes()
+    short = tmp_path / "fragments.mp4"
+    short.write_bytes(data[: data.index(b"mdat", len(data) // 2) - 4 + more])
+    with pytest.raises(MediaSourceError, match="ends early"):
+        run_job(NotingWorker(note=lambda frame: None), short, tmp_path)
+
+
+def test_fragments_that_no_index_names_end_where_the_last_one_does(files, tmp_path):
+    data = files("fragments.mp4").read_bytes()
+    short = tmp_path / "fragments.mp4"
+    short.write_bytes(data[: data.index(b"moof", len(data) // 2) - 4])
+    assert 0 < counted(short, tmp_path)[0] < 100
+
+
 def test_a_matroska_file_that_tells_no_lengths_of_streams_fails_when_it_was_cut(files, tmp_path):
     path = tmp_path / "film.mkv"
     data = files("film.mkv").read_bytes().replace(b"DURATION", b"NOTATIME")

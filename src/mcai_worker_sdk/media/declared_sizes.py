@@ -138,10 +138,12 @@ def _mp4_end(read: ReadAt, size_bytes: int) -> int | None:
     """MP4 and QuickTime: the boxes of the highest level that hold samples, and what an index of fragments refers to."""
     end: int | None = None
     start = 0
+    name = b""
     for _ in range(_MAX_STEPS):
         header = read(start, 16)
         if len(header) < 8:
-            break
+            # Behind the head of a fragment comes its data.
+            return size_bytes + 1 if name == b"moof" and start + len(header) == size_bytes else end
         size, name = int.from_bytes(header[:4], "big"), header[4:8]
         if size == 1:
             size = int.from_bytes(header[8:], "big")
@@ -155,8 +157,6 @@ def _mp4_end(read: ReadAt, size_bytes: int) -> int | None:
         elif name == b"sidx":
             end = max(end or 0, _sidx_end(read(start + 8, min(size - 8, 2**20)), start + size))
         start += size
-        if start >= size_bytes:
-            break
     return end
 
 
