@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from types import SimpleNamespace
 
-import av
 import pytest
 from av.stream import Disposition
 
@@ -14,6 +13,7 @@ from tests.media.bits import AUDIO_ID, VIDEO_ID, flip_ctts_bit, flip_pts_bit
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, filters, run_job
 from tests.media.test_live_urls import tcp_server
+from tests.media.versions import FFMPEG_INSIDE
 
 #: 6 s each: 150 pictures.
 SECONDS = 6
@@ -140,10 +140,6 @@ def test_a_range_may_lie_before_the_wrap(media_files, tmp_path):
     assert len(times_of(path, tmp_path, sdk_start_index=0)[0]) in {99, 100}
 
 
-SHIFTS_ALL = pytest.mark.skipif(
-    av.library_versions["libavformat"] < (62,), reason="FFmpeg before 8 shifts the whole film by an offset of hours"
-)
-
 # --- a single wrong time -------------------------------------------------------------------------------------------
 
 
@@ -177,9 +173,7 @@ def test_a_wrong_time_stamp_makes_no_picture_for_a_filter(segments, plain, tmp_p
     assert times == [1 + Fraction(n, 10) for n in range(60)]
 
 
-@pytest.mark.parametrize(
-    "bit", [pytest.param(31, marks=SHIFTS_ALL), pytest.param(28, marks=SHIFTS_ALL), 25, 20, 14, 12]
-)
+@pytest.mark.parametrize("bit", [31, 28, 25, 20, 14, 12])
 def test_one_wrong_offset_in_an_mp4_moves_no_other_picture(media_files, tmp_path, bit):
     whole = media_files("h264_bframes.mp4")
     right, _ = times_of(whole, tmp_path)
@@ -188,9 +182,11 @@ def test_one_wrong_offset_in_an_mp4_moves_no_other_picture(media_files, tmp_path
     times, outcome = times_of(path, tmp_path)
     ranged, _ = times_of(path, tmp_path, sdk_start_index=1000, sdk_stop_index=3000)
 
+    # FFmpeg before 8 lets an offset of hours shift every decoding time, and loses two of the first pictures by that.
+    lost = 2 if bit >= 28 and FFMPEG_INSIDE < 8 else 0
+    assert len(set(right) - set(times)) == 1 + lost
     # A time beyond its edit list takes the picture out of the film.
-    assert len(set(right) - set(times)) == 1
-    assert len(times) - len(right) in {0, -1}
+    assert len(times) - len(right) in ({-lost} if lost else {0, -1})
     assert len({time for time in right if 1 <= time < 3} - set(ranged)) <= 1
     assert outcome.counts == {}
 
