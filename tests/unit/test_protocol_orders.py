@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mcai_worker_sdk.errors import ProtocolError
 from mcai_worker_sdk.protocol import orders
-from mcai_worker_sdk.protocol.orders import OrderParameter, parse_order
+from mcai_worker_sdk.protocol.orders import PARAMETERS_AT_A_TIME, OrderParameter, parse_order
+from mcai_worker_sdk.protocol.texts import MESSAGE_LIMIT_BYTES
 
 PARAMETERS = [{"id": "code", "type": "string", "value": "x"}]
 WITH_PARAMETERS = {
@@ -274,6 +275,36 @@ def test_every_fault_of_the_parameters_is_named_with_its_place_and_no_value(para
     assert [fault for fault in faults if fault not in str(error)] == []
     assert SECRET not in str(error)
     assert error.__suppress_context__, "pydantic's own text quotes the values"
+
+
+#: As many as are validated at a time, and one more or less.
+AROUND_THE_CUT = (PARAMETERS_AT_A_TIME - 1, PARAMETERS_AT_A_TIME, PARAMETERS_AT_A_TIME + 1, 3 * PARAMETERS_AT_A_TIME)
+
+
+@pytest.mark.parametrize("count", AROUND_THE_CUT)
+def test_an_order_has_all_its_parameters_however_many_there_are(count: int) -> None:
+    parameters = [{"id": f"p{number}", "type": "integer", "value": number} for number in range(count)]
+    order = parse_order(body({"job_id": 7, "parameters": parameters}))
+    assert [parameter.value for parameter in order.parameters] == list(range(count))
+
+
+@pytest.mark.parametrize("count", AROUND_THE_CUT)
+def test_a_fault_is_named_by_its_place_however_many_parameters_there_are(count: int) -> None:
+    good = {"id": "a", "type": "b"}
+    error = refused(body({"job_id": 7, "parameters": [good] * count + [{"id": "a"}, *[good] * count]}))
+    assert str(error) == f"The order of type 'job' is not valid: parameters.{count}.type is missing."
+
+
+def test_the_faults_of_ever_so_many_parameters_are_no_longer_than_a_message_may_be() -> None:
+    error = refused(b'{"job_id": 7, "parameters": [' + b",".join([b"{}"] * 200_000) + b"]}")
+    assert error.job_id == 7
+    assert str(error).startswith("The order of type 'job' is not valid: parameters.0.id is missing; parameters.0.type")
+    assert len(str(error).encode()) <= MESSAGE_LIMIT_BYTES
+
+
+@pytest.mark.parametrize("order_type", ["status", "sync_black_list"])
+def test_parameters_of_an_order_that_has_none_are_ignored_however_many_there_are(order_type: str) -> None:
+    assert parse_order(body({"type": order_type, "parameters": [{}] * 2000})).type == order_type
 
 
 def test_random_bytes_raise_nothing_but_a_protocol_error() -> None:

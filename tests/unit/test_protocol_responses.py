@@ -22,6 +22,7 @@ from mcai_worker_sdk.protocol.responses import (
     dump,
     failed_result,
 )
+from mcai_worker_sdk.protocol.texts import MESSAGE_LIMIT_BYTES
 
 RECORDINGS = Path(__file__).parents[1] / "contract" / "recordings"
 INSTANCE_ID = "00000000-0000-4000-8000-000000000000"
@@ -204,3 +205,17 @@ def test_the_system_info_is_published_as_given() -> None:
     assert json.loads(dump(Progression(1, 5, "i", info), NOW))["system_info"] == info
     status = WorkerStatusReport(Activity.IDLE, IDENTITY, info)
     assert json.loads(dump(status, NOW))["worker"]["system_info"] == info
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "☃", "\ud800"])
+def test_no_text_is_published_longer_than_a_message_may_be(letter: str) -> None:
+    """Whatever it was made of may be as long as an order."""
+    text = letter * 1_000_000
+    for response in (failed_result(1, text), UnknownJobError(text), UpdateRefusal(1, text)):
+        published = dump(response, "now")
+        assert MESSAGE_LIMIT_BYTES // 2 < len(published) < MESSAGE_LIMIT_BYTES + 300
+
+
+def test_a_text_as_long_as_a_message_may_be_is_published_whole() -> None:
+    text = "é" * (MESSAGE_LIMIT_BYTES // 2)
+    assert failed_result(1, text).message == text

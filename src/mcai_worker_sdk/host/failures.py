@@ -12,12 +12,11 @@ from types import TracebackType
 
 from mcai_worker_sdk.errors import WorkerSdkError
 from mcai_worker_sdk.logs import mask
+from mcai_worker_sdk.protocol.texts import MESSAGE_LIMIT_BYTES, cut_text
 
 __all__ = ["MESSAGE_LIMIT_BYTES", "captured_output", "cut_message", "describe_failure"]
 
-#: A ``job_error`` message is cut to this many bytes of UTF-8; the log has everything.
-MESSAGE_LIMIT_BYTES = 4096
-#: Of that, what programs wrote to their standard errors: its end, which says why they failed.
+#: Of a message, what programs wrote to their standard errors: its end, which says why they failed.
 OUTPUT_LIMIT_BYTES = 1024
 #: Programs of which one failure tells what they wrote.
 MOST_OUTPUTS = 4
@@ -44,8 +43,8 @@ def describe_failure(error: BaseException) -> str:
     output = f"\n{output}" if output else ""
     # Masked before it is cut: of a secret on the edge, half would stay readable.
     if isinstance(error, WorkerSdkError):
-        return _cut_end(mask(_text(error) or type(error).__name__), MESSAGE_LIMIT_BYTES - _size(output)) + output
-    head = _cut_end(mask("\n".join(_headlines(error))), MESSAGE_LIMIT_BYTES // 2) + output
+        return cut_text(mask(_text(error) or type(error).__name__), MESSAGE_LIMIT_BYTES - _size(output)) + output
+    head = cut_text(mask("\n".join(_headlines(error))), MESSAGE_LIMIT_BYTES // 2) + output
     frames = mask("".join(traceback.format_tb(_user_part(error.__traceback__))).rstrip())
     room = MESSAGE_LIMIT_BYTES - _size(head) - 1
     return f"{head}\n{_cut_start(frames, room)}" if frames else head
@@ -75,7 +74,7 @@ def captured_output(error: BaseException, limit_bytes: int) -> str:
 
 def cut_message(message: str) -> str:
     """The message as it may be published: secrets masked, at most 4 KiB of UTF-8."""
-    return _cut_end(mask(message), MESSAGE_LIMIT_BYTES)
+    return cut_text(mask(message))
 
 
 def _user_part(trace: TracebackType | None) -> TracebackType | None:
@@ -173,12 +172,6 @@ def _shown(written: str | bytes | bytearray) -> str:
 
 def _size(text: str) -> int:
     return len(text.encode("utf-8", errors="replace"))
-
-
-def _cut_end(text: str, limit_bytes: int) -> str:
-    if _size(text) <= limit_bytes:
-        return text
-    return text.encode("utf-8", errors="replace")[: limit_bytes - 3].decode("utf-8", errors="ignore") + "..."
 
 
 def _cut_start(text: str, limit_bytes: int) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 
 from mcai_worker_sdk.errors import ParameterError, ProtocolError
 from mcai_worker_sdk.protocol.reading import NumberRangeError, read_json
+from mcai_worker_sdk.protocol.texts import cut_text
 
 __all__ = [
     "AddToBlackList",
@@ -36,6 +37,9 @@ __all__ = [
     "required_paths",
 ]
 
+#: How many parameters are validated at a time. Faults are found all or none, and those of a million parameters take
+#: seconds, and gigabytes; nobody reads more than those of the first few hundred that have any.
+PARAMETERS_AT_A_TIME = 500
 #: Job ids are unsigned 64-bit integers on the wire.
 MAX_JOB_ID = 2**64 - 1
 
@@ -248,11 +252,33 @@ def _build_order(content: dict[str, Any]) -> Order:
         raise ProtocolError(
             f"The order's type is {_shorten(name)}; expected one of {', '.join(_ORDER_TYPES)}.", job_id=job_id
         )
+    parameters = content.get("parameters")
+    if not isinstance(parameters, list) or len(parameters) <= PARAMETERS_AT_A_TIME:
+        return _validated(adapter, content, 0)
+    parts = [
+        _validated(adapter, {**content, "parameters": parameters[start : start + PARAMETERS_AT_A_TIME]}, start)
+        for start in range(0, len(parameters), PARAMETERS_AT_A_TIME)
+    ]
+    # An order that is about no job has none, whatever its message holds.
+    together = tuple(parameter for part in parts if isinstance(part, _JobMessage) for parameter in part.parameters)
+    return parts[0].model_copy(update={"parameters": together}) if isinstance(parts[0], _JobMessage) else parts[0]
+
+
+def _validated(adapter: TypeAdapter[Any], content: dict[str, Any], start: int) -> Order:
+    """
+    Validate an order, or a part of it.
+
+    Args:
+        adapter: Of the order's type.
+        content: The order.
+        start: Which of the whole order's parameters is the first of these.
+    """
     try:
         order: Order = adapter.validate_python(content)
     except ValidationError as error:
-        faults = "; ".join(_describe_fault(fault) for fault in error.errors(include_url=False))
-        raise ProtocolError(f"The order of type {name!r} is not valid: {faults}.", job_id=job_id) from None
+        faults = "; ".join(_describe_fault(fault, start) for fault in error.errors(include_url=False))
+        text = cut_text(f"The order of type {content.get('type', 'job')!r} is not valid: {faults}.")
+        raise ProtocolError(text, job_id=_readable_job_id(content)) from None
     return order
 
 
@@ -262,8 +288,9 @@ def _readable_job_id(content: dict[str, Any]) -> int | None:
     return job_id if readable else None
 
 
-def _describe_fault(fault: Any) -> str:
-    where = ".".join(str(step) for step in fault["loc"]) or "order"
+def _describe_fault(fault: Any, start: int) -> str:
+    # The one place of an order that has a number is that of a parameter.
+    where = ".".join(str(start + step if isinstance(step, int) else step) for step in fault["loc"]) or "order"
     if fault["type"] == "missing":
         return f"{where} is missing"
     if fault["type"] == "tuple_type":

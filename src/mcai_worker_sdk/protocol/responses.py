@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from mcai_worker_sdk.protocol.texts import cut_text
+
 __all__ = [
     "Activity",
     "BlackListReport",
@@ -133,14 +135,14 @@ def failed_result(
 
     Args:
         job_id: The failed job.
-        message: What the orchestrator shows.
+        message: What the orchestrator shows; cut to 4 KiB.
         execution_duration_seconds: Wall time the job ran, seconds.
         cpu_time_seconds: Processor time the job used, seconds.
     """
     return JobResult(
         job_id=job_id,
         state=JobState.ERROR,
-        parameters=(ResultParameter("message", "string", message),),
+        parameters=(ResultParameter("message", "string", cut_text(message)),),
         execution_duration_seconds=execution_duration_seconds,
         cpu_time_seconds=cpu_time_seconds,
     )
@@ -185,7 +187,7 @@ class UnknownJobError:
     def as_json(self, now: str) -> dict[str, Any]:
         """The published form; it carries no time, as recorded."""
         del now
-        return {"status": "error", "message": self.message}
+        return {"status": "error", "message": cut_text(self.message)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class UpdateRefusal:
             "job_id": self.job_id,
             "status": str(JobState.PROCESSING),
             "destination_paths": [],
-            "parameters": [ResultParameter("message", "string", self.message).as_json()],
+            "parameters": [ResultParameter("message", "string", cut_text(self.message)).as_json()],
             "datetime": now,
         }
 
