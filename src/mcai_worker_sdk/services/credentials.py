@@ -157,7 +157,12 @@ class CredentialResolver:
         wanted = [(store, tuple(ids_by_key)) for store, ids_by_key in asked]
         # A thread of its own: the caller's may have a running loop, or user code that expects its loop untouched.
         with ThreadPoolExecutor(1, thread_name_prefix="credentials") as executor:
-            return executor.submit(lambda: asyncio.run(look_up_all(wanted, self._policy))).result()
+            return executor.submit(self._run_look_up, wanted).result()
+
+    def _run_look_up(self, wanted: list[tuple[HttpStore, tuple[str, ...]]]) -> list[dict[str, Lookup]]:
+        # Not the loop that the worker's script may have installed.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            return runner.run(look_up_all(wanted, self._policy))
 
     def _typed(self, parameter: OrderParameter, lookup: Lookup) -> Lookup:
         if isinstance(lookup, NotFound):

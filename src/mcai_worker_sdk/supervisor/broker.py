@@ -117,7 +117,9 @@ class BrokerSupervisor:
         Returns:
             The exit code: 0 after an order or a signal to end, 1 when it could not start or go on.
         """
-        return asyncio.run(self._run())
+        # A loop of its own: what the worker's script installed (uvloop, a policy) is for the script's own purposes.
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            return runner.run(self._run())
 
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()

@@ -180,6 +180,12 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
     if threading.current_thread() is not threading.main_thread():
         _logger.error("The worker cannot start: start() was called in a thread; expected the main thread, for signals.")
         return 1
+    if _is_inside_event_loop():
+        _logger.error(
+            "The worker cannot start: start() was called inside a running event loop; expected outside of one. Call it "
+            "from the script itself, not from a coroutine."
+        )
+        return 1
     if warning := setup.settings.unset_queue():
         _logger.warning("%s", warning)
     host = _make_host(setup)
@@ -199,6 +205,18 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
         raise
     host.leave(exit_code)
     return exit_code
+
+
+def _is_inside_event_loop() -> bool:
+    # Not imported for this: where nobody has imported it, no loop of it runs.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _make_host(setup: WorkerSetup) -> Host:
