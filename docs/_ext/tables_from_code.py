@@ -83,10 +83,10 @@ class SettlementTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Write the table."""
         rows = [
-            [code(case.name), text(case.value), text(row.publishes or "nothing"), code(row.settlement.value)]
-            for case, row in SETTLEMENT_TABLE.items()
+            [code(case.name), text(case.value), text(published or "nothing")]
+            for case, published in SETTLEMENT_TABLE.items()
         ]
-        return [table(["Case", "When", "Published and confirmed first", "Settlement"], rows, [24, 44, 20, 12])]
+        return [table(["Case", "When", "Published and confirmed first"], rows, [24, 50, 26])]
 
 
 class ErrorTree(SphinxDirective):

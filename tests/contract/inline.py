@@ -22,7 +22,7 @@ from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import Progression, Response
 from mcai_worker_sdk.services.system_info import SystemSampler
@@ -118,16 +118,14 @@ class _World:
     def publish_progression(self, response: Response) -> None:
         self._record(response)
 
-    async def delay(self, delivery: Delivery) -> None:
-        self.queue.append(replace(delivery, soft_rejects=delivery.soft_rejects + 1))
+    async def delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
+        assert count is not Count.ATTEMPTS, "No order here was lost with its worker."
+        self.queue.append(replace(delivery, **{count.value: getattr(delivery, count.value) + 1}))
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+    async def settle(self, delivery: Delivery) -> None:
         if delivery.lane is Lane.JOBS:
             assert delivery is self._unsettled, "An order is settled that is not in hand."
             self._unsettled = None
-            if settlement is Settlement.REQUEUE:
-                self.queue.appendleft(replace(delivery, redelivered=True))
-            assert settlement is not Settlement.REJECT, "No order here was lost with its worker."
 
     async def consume_jobs(self) -> None:
         self._consuming = True
@@ -162,7 +160,7 @@ class _World:
     def _take_step(self, step: Step) -> bool:
         match step:
             case Submit():
-                self.queue.append(Delivery(self._bytes(step.body), headers=step.headers or {}))
+                self.queue.append(Delivery(self._bytes(step.body)))
             case Direct():
                 self._direct.append(Delivery(self._bytes(step.body), lane=Lane.DIRECT))
             case Await():

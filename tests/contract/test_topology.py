@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import sys
+from typing import Any
 
 import pytest
 
@@ -16,14 +19,47 @@ from tests.support.workers import QUEUE, WorkerProcess, code_order
 WAIT_FOR_STOP = "while not ch.is_stopped(): time.sleep(0.02)\nch.set_job_status(mcai.JobStatus.Stopped)"
 
 
+#: From this version on RabbitMQ asks for exclusive transient queues, and refuses an acknowledgement time-out of a
+#: classic queue.
+STRICT = (4, 3)
+
+
+def as_asked_for(recorded: dict[str, Any], mode: str, version: tuple[int, ...]) -> dict[str, Any]:
+    """What was recorded, as this SDK declares it on a broker of this version."""
+    if version < STRICT or mode == "cluster":
+        return recorded
+    expected = copy.deepcopy(recorded)
+    for queue in expected["queues"]:
+        queue["exclusive"] = queue["name"].startswith("direct_messaging_")
+        queue["arguments"].pop("x-consumer-timeout", None)
+    return expected
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_this_sdk_declares_what_was_recorded_of_the_reference(rabbitmq_node: RabbitMqNode, mode: str):
-    assert await observe_topology(rabbitmq_node, mode) == read_recording(f"topology_{mode}")
+    recorded = read_recording(f"topology_{mode}")
+    observed = await observe_topology(rabbitmq_node, mode)
+
+    assert in_order(observed) == in_order(as_asked_for(recorded, mode, rabbitmq_node.version))
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_reference_declares_what_was_recorded_of_it(rabbitmq_node: RabbitMqNode, reference: str, mode: str):
-    assert await observe_topology(rabbitmq_node, mode, reference=reference) == read_recording(f"topology_{mode}")
+    recorded = read_recording(f"topology_{mode}")
+    observed = await observe_topology(rabbitmq_node, mode, reference=reference)
+    if mode == "consumer_timeout" and rabbitmq_node.version >= STRICT:
+        # Its job queue is refused, and its channel with it: it says that all is configured, and never takes an order.
+        missing = {queue["name"] for queue in recorded["queues"]} - {queue["name"] for queue in observed["queues"]}
+        assert QUEUE in missing
+        assert observed["exchanges"] == recorded["exchanges"]
+    else:
+        assert observed == recorded
+
+
+def in_order(topology: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: sorted(entries, key=lambda entry: json.dumps(entry, sort_keys=True)) for name, entries in topology.items()
+    }
 
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster"])

@@ -123,6 +123,34 @@ async def test_a_job_queue_declared_anew_with_other_arguments_ends_a_running_wor
         assert "exists with other arguments" in worker.log
 
 
+async def test_a_worker_that_starts_while_the_broker_is_short_of_memory_says_so_and_waits(scene: Scene):
+    await asyncio.to_thread(scene.node.raise_memory_alarm)
+    try:
+        async with scene.worker() as worker:
+            await eventually(lambda: "RabbitMQ takes no messages for now (low on memory" in worker.log, bool)
+            await asyncio.to_thread(scene.node.clear_memory_alarm)
+            await worker.created(scene.tap)
+            await scene.works()
+            await scene.leaves_nothing(worker)
+    finally:
+        await asyncio.to_thread(scene.node.clear_memory_alarm)
+
+
+async def test_a_queue_that_a_limit_forbids_to_declare_again_is_waited_for(scene: Scene):
+    async with scene.worker() as worker:
+        await worker.created(scene.tap)
+        scene.node.api.set_limit(scene.host.name, "max-queues", 1)
+        scene.node.api.delete_queue(scene.host.name, QUEUE)
+        await eventually(lambda: "Trying again." in worker.log, bool)
+        scene.node.api.set_limit(scene.host.name, "max-queues", None)
+        await eventually(lambda: "The link to RabbitMQ is restored" in worker.log, bool)
+        await scene.works()
+
+        assert f"cannot declare queue '{QUEUE}': queue limit in vhost '{scene.host.name}' (1) is reached" in worker.log
+        assert "Raise that limit at the broker" in worker.log
+        await scene.leaves_nothing(worker)
+
+
 def bound(scene: Scene, queue: str) -> bool:
     bindings = scene.node.api.bindings(scene.host.name)
     consumers = scene.node.api.consumers(scene.host.name)

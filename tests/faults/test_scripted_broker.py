@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pamqp.body import ContentBody
 from tests.support.amqp_peer import AmqpPeer
 from tests.support.rabbitmq import VirtualHost, eventually
 from tests.support.workers import WorkerProcess, code_order
+from tests.unit.test_rabbitmq_fields import FIELDS, entry, sized, with_headers
 
 JOBS = "amqp_worker"
 DIRECT = "status_amqp_worker"
@@ -37,11 +39,11 @@ class PeerScene:
             await self.peer.wait_for(lambda: self.consumers(JOBS) >= 1)
             yield worker
 
-    async def deliver(self, job_id: int, code: str = "", *, tag: int = 1, redelivered: bool = False) -> None:
+    async def deliver(self, job_id: int, code: str = "", *, tag: int = 1, **delivery: Any) -> None:
         """Deliver an order, whose run leaves a mark."""
         mark = f"with open({str(self._runs)!r}, 'a') as runs: runs.write(f'{{job_id}}\\n')\n"
         order = json.dumps(code_order(job_id, mark + code)).encode()
-        await self.peer.deliver(JOBS, order, tag=tag, redelivered=redelivered)
+        await self.peer.deliver(JOBS, order, tag=tag, **delivery)
 
     async def running(self, job_id: int) -> None:
         await eventually(lambda: self.runs(job_id), bool)
@@ -79,6 +81,73 @@ def returned(frame: Any, body: bytes) -> list[Any]:
 async def peer() -> AsyncIterator[AmqpPeer]:
     async with AmqpPeer() as one:
         yield one
+
+
+def nested(depth: int) -> bytes:
+    field = b"V"
+    for _ in range(depth):
+        field = sized(b"A", field)
+    return field
+
+
+def count_of(field: bytes) -> bytes:
+    """A list with one table, whose entry ``count`` is this."""
+    return sized(b"A", sized(b"F", entry("count", field)))
+
+
+#: Properties that nobody should send, and somebody does: RabbitMQ passes on most of them.
+PROPERTIES = {
+    **{name: with_headers(entry("h", field)) for name, (field, _) in FIELDS.items()},
+    "unknown type": with_headers(entry("h", b"Zabc")),
+    "text beyond the table": with_headers(entry("h", sized(b"S", b"abc")[:-1])),
+    "table beyond the properties": struct.pack(">HI", 1 << 13, 1000),
+    "nothing but flags": b"\xff\xff",
+    "nothing": b"",
+    "20,000 arrays in each other": with_headers(entry("h", nested(20_000))),
+    "deaths that are none": with_headers(entry("x-death", nested(3)) + entry("x-delivery-count", b"V")),
+    "a death at a time in milliseconds": with_headers(
+        entry("x-death", sized(b"A", sized(b"F", entry("time", FIELDS["milliseconds"][0]))))
+    ),
+    "a soft reject that is not counted": with_headers(entry("soft_reject", count_of(sized(b"S", b"many")))),
+    "counts of this SDK that are none": with_headers(entry("x-mcai-order", sized(b"A", b"V"))),
+}
+
+
+async def test_an_order_is_run_whatever_its_headers_hold(peer: AmqpPeer, tmp_path: Path):
+    scene = PeerScene(peer, tmp_path)
+    async with scene.worker() as worker:
+        for number, properties in enumerate(PROPERTIES.values(), start=1):
+            await scene.deliver(number, tag=number, properties=properties)
+            await scene.acknowledged(number)
+        assert "is lost" not in worker.log
+
+    assert scene.terminal() == ["job_completed"] * len(PROPERTIES)
+    assert [scene.runs(number) for number in range(1, len(PROPERTIES) + 1)] == [1] * len(PROPERTIES)
+    assert peer.connections == 1
+
+
+async def test_a_direct_message_is_answered_whatever_its_headers_hold(peer: AmqpPeer, tmp_path: Path):
+    scene = PeerScene(peer, tmp_path)
+    async with scene.worker():
+        for number, properties in enumerate(PROPERTIES.values(), start=1):
+            await peer.deliver(DIRECT, b'{"type": "status"}', tag=number, properties=properties)
+            await scene.published("worker_status", number)
+
+    assert peer.connections == 1
+
+
+@pytest.mark.parametrize("name", ["milliseconds", "infinity", "unknown type"])
+async def test_a_broker_may_say_anything_about_itself(tmp_path: Path, name: str):
+    """Behind an unknown type nothing can be read any more, not even what the broker is able to do."""
+    async with AmqpPeer() as peer:
+        peer.server_properties = entry("h", FIELDS[name][0] if name in FIELDS else b"Zabc")
+        scene = PeerScene(peer, tmp_path)
+        async with scene.worker():
+            await scene.deliver(1)
+            await scene.acknowledged()
+
+    assert scene.terminal() == ["job_completed"]
+    assert peer.connections == 1
 
 
 async def test_a_broker_that_permits_no_transient_queue_gets_an_exclusive_one(tmp_path: Path):
@@ -214,6 +283,35 @@ async def test_a_result_that_is_not_taken_is_sent_again_while_status_is_answered
     bodies = {body for _, key, body in peer.published if key == "job_completed"}
     assert len(bodies) == 1
     assert scene.runs(1) == 1
+
+
+async def test_a_result_that_may_not_be_published_waits_and_keeps_nothing_else_from_being_said(
+    peer: AmqpPeer, tmp_path: Path
+):
+    """Each attempt costs the channel, by which the answers go as well. RabbitMQ asks for it once a channel."""
+    scene = PeerScene(peer, tmp_path)
+    refusal = "ACCESS_REFUSED - write access to exchange 'job_response' in vhost '/' refused for user 'guest'"
+    refused: list[Any] = []
+
+    def refuse(frame: Any) -> Sequence[Any] | None:
+        if frame.routing_key != "job_completed" or len(refused) == 3:
+            return None
+        refused.append(frame)
+        return [commands.Channel.Close(403, refusal, 60, 40)]
+
+    async with scene.worker() as worker:
+        peer.rule(commands.Basic.Publish, refuse)
+        await scene.deliver(1)
+        for answers in range(1, 4):
+            await peer.wait_for(lambda answers=answers: len(refused) >= answers, timeout_seconds=20)
+            await peer.deliver(DIRECT, b'{"type": "status"}', tag=answers)
+            await scene.published("worker_status", answers)
+        await scene.published("job_completed", count=4)
+        await scene.acknowledged(4)
+
+    assert f"The message job_completed to exchange job_response is not delivered: 403 {refusal}" in worker.log
+    assert scene.runs(1) == 1
+    assert peer.connections == 1
 
 
 async def test_stop_worker_is_obeyed_while_a_result_waits(peer: AmqpPeer, tmp_path: Path):

@@ -122,6 +122,27 @@ async def test_a_signal_during_a_long_setup_ends_the_worker(scene: Scene):
         assert await worker.ended(timeout_seconds=10) == 0
 
 
+async def test_a_worker_that_can_run_no_more_jobs_ends_also_while_its_link_is_cut(scene: Scene):
+    """The job took its process along, and the next one cannot be set up. Its order is left to another worker."""
+    crashed = scene.folder / "crashed"
+    setup = f"if os.path.exists({str(crashed)!r}): raise OSError('The licence server is away.')"
+    async with (
+        TcpProxy(scene.host.port) as proxy,
+        scene.worker(port=proxy.port, TEST_SETUP_CODE=setup) as worker,
+    ):
+        await worker.created(scene.tap)
+        await scene.submit_gated(1, f"\nopen({str(crashed)!r}, 'w').close(); os._exit(3)")
+        proxy.cut()
+        await eventually(lambda: "is lost" in worker.log, bool)
+        scene.open_gate()
+        exit_code = await worker.ended(timeout_seconds=30)
+
+    assert exit_code == 1
+    assert "The worker cannot run jobs: " in worker.log
+    assert scene.ends(1) == []
+    assert [order["job_id"] for order in scene.orders_left()] == [1]
+
+
 async def test_a_signal_while_the_link_is_half_open_ends_the_worker(scene: Scene):
     async with TcpProxy(scene.host.port) as proxy, scene.worker(port=proxy.port) as worker:
         await worker.created(scene.tap)

@@ -6,14 +6,16 @@ import asyncio
 import json
 
 import pytest
+from pamqp import commands
 
 from mcai_worker_sdk.exchange.base import Delivered, ExchangeFailed, LinkLost, LinkRestored
-from mcai_worker_sdk.protocol.delivery import Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression
 from tests.integration.conftest import INSTANCE, QUEUE, job_id_of, order
+from tests.support.amqp_peer import AmqpPeer
 from tests.support.proxy import TcpProxy
-from tests.support.rabbitmq import eventually
-from tests.support.tap import Tap
+from tests.support.rabbitmq import VirtualHost, eventually
+from tests.support.tap import TAP_QUEUE, Tap
 
 
 def kinds(driver):
@@ -51,8 +53,8 @@ async def test_a_closed_connection_is_opened_again_and_the_order_comes_back(rabb
         assert "CONNECTION_FORCED" in lost.reason
         assert kinds(one) == ["Delivered", "LinkLost", "LinkRestored", "Delivered"]
         assert (job_id_of(again), again.redelivered) == (1, True)
-        await one.exchange.settle(first, Settlement.ACK)  # a tag of the dead channel: dropped
-        await one.exchange.settle(again, Settlement.ACK)
+        await one.exchange.settle(first)  # a tag of the dead channel: dropped
+        await one.exchange.settle(again)
         await works_again(tap, one)
         assert one.announcements == 2
 
@@ -107,7 +109,7 @@ async def test_a_half_open_link_is_noticed_within_two_heartbeats(vhost, driver):
         proxy.cut_once()
         proxy.resume()
         await one.event(LinkRestored)
-        await one.exchange.settle(await one.delivery(2), Settlement.ACK)
+        await one.exchange.settle(await one.delivery(2))
         await works_again(tap, one)
 
 
@@ -144,8 +146,8 @@ async def test_a_restarted_broker_gets_the_result_and_gives_the_order_again(rabb
         again = await one.delivery(2)
 
         assert (job_id_of(again), again.redelivered) == (1, True)
-        await one.exchange.settle(first, Settlement.ACK)
-        await one.exchange.settle(again, Settlement.ACK)
+        await one.exchange.settle(first)
+        await one.exchange.settle(again)
         await tap.wait_for("job_completed")
         assert len(tap.out("job_completed")) == 1
         await works_again(tap, one)
@@ -185,7 +187,7 @@ async def test_a_deleted_direct_queue_is_declared_again_without_touching_the_job
         await eventually(
             lambda: [c for c in rabbitmq_node.api.consumers(vhost.name) if c["queue"]["name"] == direct], bool
         )
-        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(first)
 
         assert kinds(one) == ["Delivered"]
         await works_again(tap, one)
@@ -215,10 +217,10 @@ async def test_an_acknowledgement_time_out_costs_the_job_channel_only(rabbitmq_n
             assert kinds(one)[:4] == ["Delivered", "LinkLost", "LinkRestored", "Delivered"]
             assert (job_id_of(again), again.redelivered) == (1, True)
             assert one.announcements == 1
-            await one.exchange.settle(first, Settlement.ACK)
-            await one.exchange.settle(again, Settlement.ACK)
+            await one.exchange.settle(first)
+            await one.exchange.settle(again)
             await works_again(tap, one)
-            await one.exchange.settle(one.deliveries[-2], Settlement.ACK)
+            await one.exchange.settle(one.deliveries[-2])
     finally:
         await asyncio.to_thread(rabbitmq_node.set_consumer_timeout, 1_800_000)
 
@@ -277,3 +279,63 @@ async def test_a_publish_that_is_cancelled_leaves_the_next_one_whole(vhost, driv
         await kept
 
         assert [message["body"]["job_id"] for message in await tap.wait_for("job_completed")] == [2]
+
+
+def everything(node, vhost):
+    """What is declared in a virtual host, but for the tap's own."""
+    bindings = [one for one in node.api.bindings(vhost.name) if one["destination"] != TAP_QUEUE]
+    return {
+        "exchanges": {one["name"] for one in node.api.exchanges(vhost.name)},
+        "queues": {one["name"] for one in node.api.queues(vhost.name)} - {TAP_QUEUE},
+        "bindings": {(one["source"], one["destination"], one["routing_key"]) for one in bindings},
+    }
+
+
+DIRECT_QUEUE = f"direct_messaging_{INSTANCE}"
+REMOVALS = {
+    "binding of the job queue": lambda api, vhost: api.unbind(vhost, "job_submit", QUEUE),
+    "binding of the direct queue": lambda api, vhost: api.unbind(vhost, "direct_messaging", DIRECT_QUEUE),
+    "binding of the delay queue": lambda api, vhost: api.unbind(vhost, "job_delayed", "job_delayed"),
+    "exchange of orders": lambda api, vhost: api.delete_exchange(vhost, "job_submit"),
+    "exchange of direct messages": lambda api, vhost: api.delete_exchange(vhost, "direct_messaging"),
+    "exchange of results": lambda api, vhost: api.delete_exchange(vhost, "job_response"),
+    "delay queue": lambda api, vhost: api.delete_queue(vhost, "job_delayed"),
+    "queue of discoveries": lambda api, vhost: api.delete_queue(vhost, "worker_discovery"),
+    "job queue": lambda api, vhost: api.delete_queue(vhost, QUEUE),
+}
+
+
+@pytest.mark.parametrize("server", ["standalone", "cluster"])
+@pytest.mark.parametrize("removal", REMOVALS)
+async def test_what_is_removed_without_a_word_is_declared_again(
+    monkeypatch, rabbitmq_node, vhost, driver, removal, server
+):
+    """The worker does not consume: of the job queue it would be told."""
+    monkeypatch.setattr("mcai_worker_sdk.exchange.rabbitmq.exchange.REDECLARE_SECONDS", 0.2)
+    async with driver(vhost, server_configuration=server) as one:
+        declared = everything(rabbitmq_node, vhost)
+        REMOVALS[removal](rabbitmq_node.api, vhost.name)
+        await eventually(lambda: everything(rabbitmq_node, vhost), lambda now: now == declared)
+
+        assert len(declared["bindings"]) == 3
+        assert one.events == []
+
+
+async def test_nothing_is_declared_while_the_broker_takes_nothing(monkeypatch, driver):
+    """It answers no request then, and a link that is given up for that would cost a running job its order."""
+    monkeypatch.setattr("mcai_worker_sdk.exchange.rabbitmq.exchange.REDECLARE_SECONDS", 0.0)
+    async with AmqpPeer() as peer:
+        host = VirtualHost(name="/", username="guest", password="guest", port=peer.port)
+        async with driver(host) as one:
+            await peer.wait_for(lambda: len(peer.methods(commands.Queue.Declare)) > 20)
+            await peer.block("low on memory")
+            for _ in range(20):  # The round that was under way ends meanwhile.
+                await one.exchange.consume_jobs()
+                await one.exchange.pause_jobs()
+            before = len(peer.methods(commands.Queue.Declare))
+            for _ in range(20):
+                await one.exchange.consume_jobs()
+                await one.exchange.pause_jobs()
+            assert len(peer.methods(commands.Queue.Declare)) == before
+            await peer.unblock()
+            await peer.wait_for(lambda: len(peer.methods(commands.Queue.Declare)) > before + 20)

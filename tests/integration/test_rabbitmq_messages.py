@@ -8,11 +8,15 @@ import json
 import pytest
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.protocol.delivery import Lane, Settlement
+from mcai_worker_sdk.exchange.base import LinkLost, MessageRefusedError
+from mcai_worker_sdk.exchange.rabbitmq.client import CONTENT_HEADER_BYTES
+from mcai_worker_sdk.exchange.rabbitmq.fields import MessageProperties
+from mcai_worker_sdk.protocol.delivery import Count, Lane
 from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState, Progression, WorkerStatusReport
 from tests.integration.conftest import INSTANCE, QUEUE, job_id_of, order
 from tests.support.rabbitmq import eventually
 from tests.support.tap import Tap
+from tests.unit.test_rabbitmq_fields import FIELDS, entry, sized, with_headers
 
 CLASSIC = {"x-queue-type": "classic"}
 QUORUM = {"x-queue-type": "quorum"}
@@ -192,9 +196,9 @@ async def test_an_order_arrives_with_its_headers_and_one_at_a_time(vhost, driver
         first = await one.delivery()
 
         assert (first.lane, first.redelivered, first.attempts, first.soft_rejects) == (Lane.JOBS, False, 0, 0)
-        assert first.headers == {"x-origin": "here"}
+        assert dict(first.properties.headers) == {"x-origin": "here"}
         assert len(one.deliveries) == 1
-        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(first)
         assert job_id_of(await one.delivery(2)) == 2
 
 
@@ -208,7 +212,7 @@ async def test_direct_messages_arrive_while_an_order_is_unsettled(vhost, driver)
         for count in (2, 3, 4):
             direct = await one.delivery(count)
             assert direct.lane is Lane.DIRECT
-            await one.exchange.settle(direct, Settlement.ACK)
+            await one.exchange.settle(direct)
 
 
 @pytest.mark.parametrize(
@@ -226,37 +230,14 @@ async def test_each_header_of_the_worker_reaches_it(vhost, driver, headers):
         await tap.direct({"type": "status"}, instance_id="another")
         await tap.direct({"type": "status"}, **headers)
 
-        assert (await one.delivery()).headers == headers
-
-
-async def test_a_rejected_order_comes_back_counted(vhost, driver):
-    async with Tap(vhost, delayed=True) as tap, driver(vhost) as one:
-        await one.exchange.consume_jobs()
-        await tap.submit(QUEUE, order(1), priority=7)
-        await one.exchange.settle(await one.delivery(), Settlement.REJECT)
-        again = await one.delivery(2)
-        death = {entry["queue"]: entry["reason"] for entry in again.headers["x-death"]}
-
-        assert (again.attempts, again.redelivered, again.counted) == (1, False, False)
-        assert death == {QUEUE: "rejected", "job_delayed": "expired"}
-        assert (await tap.wait_for("job_test"))[0]["exchange"] == "job_delayed"
-
-
-async def test_a_requeued_order_comes_back_at_once_and_uncounted(vhost, driver):
-    async with Tap(vhost) as tap, driver(vhost) as one:
-        await one.exchange.consume_jobs()
-        await tap.submit(QUEUE, order(1))
-        await one.exchange.settle(await one.delivery(), Settlement.REQUEUE)
-        again = await one.delivery(2)
-
-        assert (again.attempts, again.redelivered) == (0, True)
+        assert dict((await one.delivery()).properties.headers) == headers
 
 
 async def test_an_acknowledged_order_is_gone(rabbitmq_node, vhost, driver):
     async with Tap(vhost) as tap, driver(vhost) as one:
         await one.exchange.consume_jobs()
         await tap.submit(QUEUE, order(1))
-        await one.exchange.settle(await one.delivery(), Settlement.ACK)
+        await one.exchange.settle(await one.delivery())
 
     assert rabbitmq_node.api.get(vhost.name, QUEUE) == []
 
@@ -266,39 +247,111 @@ async def test_settling_twice_is_harmless(vhost, driver):
         await one.exchange.consume_jobs()
         await tap.submit(QUEUE, order(1))
         first = await one.delivery()
-        await one.exchange.settle(first, Settlement.ACK)
-        await one.exchange.settle(first, Settlement.REJECT)
+        await one.exchange.settle(first)
+        await one.exchange.settle(first)
         await tap.submit(QUEUE, order(2))
 
         assert job_id_of(await one.delivery(2)) == 2
 
 
-async def test_a_quorum_queue_counts_requeues_itself(vhost, driver):
-    async with Tap(vhost) as tap, driver(vhost, server_configuration="cluster") as one:
-        await one.exchange.consume_jobs()
-        await tap.submit(QUEUE, order(1))
-        await one.exchange.settle(await one.delivery(), Settlement.REQUEUE)
-        again = await one.delivery(2)
+SERVERS = pytest.mark.parametrize("server", ["standalone", "cluster"])
+#: Of each count, what a copy says of an order whose counts are none.
+COPIES = {
+    Count.ATTEMPTS: {"x-mcai-order": {"attempts": 1, "put_backs": 0}},
+    Count.SOFT_REJECTS: {"soft_reject": [{"count": 1}]},
+    Count.PUT_BACKS: {"x-mcai-order": {"attempts": 0, "put_backs": 1}},
+}
 
-        assert (again.attempts, again.redelivered, again.counted) == (1, True, True)
+
+async def sent_back(one, number, count):
+    """Send the order that came as the so-many-th through the delay queue; what comes back."""
+    delivery = await one.delivery(number)
+    await one.exchange.delay(delivery, count)
+    await one.exchange.settle(delivery)
+    return await one.delivery(number + 1)
 
 
-async def test_a_delayed_order_comes_back_with_its_properties_and_a_higher_count(vhost, driver):
-    async with Tap(vhost, delayed=True) as tap, driver(vhost) as one:
+@SERVERS
+@pytest.mark.parametrize("count", Count)
+async def test_an_order_comes_back_through_the_delay_queue_with_one_of_its_counts_raised(vhost, driver, server, count):
+    async with Tap(vhost, delayed=True) as tap, driver(vhost, server_configuration=server) as one:
         await one.exchange.consume_jobs()
         await tap.submit(QUEUE, order(1), priority=42, headers={"x-origin": "here"})
-        for rounds in (1, 2):
-            delivery = await one.delivery(rounds)
-            assert delivery.soft_rejects == rounds - 1
-            await one.exchange.delay(delivery)
-            await one.exchange.settle(delivery, Settlement.ACK)
-        again = await one.delivery(3)
-        copies = await tap.wait_for(QUEUE, count=2)
+        again = await sent_back(one, 1, count)
+        copies = await tap.wait_for(QUEUE)
 
-        assert (again.soft_rejects, again.attempts, again.headers["x-origin"]) == (2, 0, "here")
+        assert {count: getattr(again, count.value) for count in Count} == {one: int(one is count) for one in Count}
+        assert (again.redelivered, again.returns) == (False, 0)
         assert json.loads(again.body) == order(1)
-        assert [copy["properties"]["priority"] for copy in copies] == [42, 42]
-        assert [copy["properties"]["headers"]["soft_reject"] for copy in copies] == [[{"count": 1}], [{"count": 2}]]
+        assert copies[0]["properties"]["priority"] == 42
+        assert copies[0]["properties"]["headers"] == {"x-origin": "here", **COPIES[count]}
+
+
+@SERVERS
+async def test_counts_add_up_over_many_trips(monkeypatch, vhost, driver, server):
+    monkeypatch.setattr("mcai_worker_sdk.exchange.rabbitmq.topology.DELAY_MS", 100)
+    async with Tap(vhost) as tap, driver(vhost, server_configuration=server) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        for number, count in enumerate([*Count, *Count, Count.ATTEMPTS], start=1):
+            again = await sent_back(one, number, count)
+
+        assert (again.attempts, again.soft_rejects, again.put_backs) == (3, 2, 2)
+
+
+@SERVERS
+async def test_attempts_that_a_worker_of_the_reference_had_counted_by_the_broker_are_kept(
+    monkeypatch, vhost, driver, server
+):
+    """It rejects what was delivered before, and leaves the counting to the broker."""
+    monkeypatch.setattr("mcai_worker_sdk.exchange.rabbitmq.topology.DELAY_MS", 100)
+    async with Tap(vhost) as tap, driver(vhost, server_configuration=server) as one:
+        await one.exchange.consume_jobs()
+        await tap.submit(QUEUE, order(1))
+        for number in (1, 2):
+            delivery = await one.delivery(number)
+            delivery.channel._channel.basic_reject(delivery.tag, requeue=False)
+        assert (await one.delivery(3)).attempts == 2
+        counted = await sent_back(one, 3, Count.ATTEMPTS)
+        put_back = await sent_back(one, 4, Count.PUT_BACKS)
+
+        assert (counted.attempts, counted.put_backs) == (3, 0)
+        assert (put_back.attempts, put_back.put_backs) == (3, 1)
+
+
+#: What RabbitMQ itself does not take of the field types: numbers that are none, and a name of the specification.
+REFUSED = ("infinity", "int16 of the specification")
+
+
+@SERVERS
+async def test_a_copy_has_every_header_with_the_type_and_value_it_came_with(monkeypatch, vhost, driver, server):
+    monkeypatch.setattr("mcai_worker_sdk.exchange.rabbitmq.topology.DELAY_MS", 100)
+    fields = {name: field for name, (field, _) in FIELDS.items() if name not in REFUSED}
+    async with Tap(vhost) as tap, driver(vhost, server_configuration=server) as one:
+        await one.exchange.consume_jobs()
+        properties = MessageProperties(with_headers(b"".join(entry(name, field) for name, field in fields.items())))
+        await tap.publish("job_submit", QUEUE, order(1), properties)
+        first = await one.delivery()
+        again = await sent_back(one, 1, Count.SOFT_REJECTS)
+
+        # RabbitMQ has a name of its own for the type that the specification calls L, and may write that.
+        fields.pop("int64 of the specification")
+        for delivery in (first, again):
+            assert {name: delivery.properties.headers._fields[name] for name in fields} == fields
+
+
+async def test_headers_that_leave_no_room_for_the_count_are_an_error_that_names_them(vhost, driver):
+    """RabbitMQ cuts no content header: one that exceeds a frame by our count would cost the link, again and again."""
+    async with Tap(vhost) as tap, driver(vhost) as one:
+        await one.exchange.consume_jobs()
+        room = 131072 - CONTENT_HEADER_BYTES - len(with_headers(entry("h", sized(b"S", b""))))
+        properties = MessageProperties(with_headers(entry("h", sized(b"S", b"x" * room))))
+        await tap.publish("job_submit", QUEUE, order(1), properties)
+        with pytest.raises(MessageRefusedError) as caught:
+            await one.exchange.delay(await one.delivery(), Count.SOFT_REJECTS)
+
+        assert "The headers of the message job_test are 1310" in str(caught.value)
+        assert not [event for event in one.events if isinstance(event, LinkLost)]
 
 
 async def test_paused_jobs_stay_in_the_queue_until_consuming_goes_on(rabbitmq_node, vhost, driver):
@@ -308,7 +361,7 @@ async def test_paused_jobs_stay_in_the_queue_until_consuming_goes_on(rabbitmq_no
         first = await one.delivery()
         await one.exchange.pause_jobs()
         await one.exchange.pause_jobs()
-        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(first)
         await tap.submit(QUEUE, order(2))
         await tap.direct({"type": "status"})
         assert (await one.delivery(2)).lane is Lane.DIRECT

@@ -9,7 +9,7 @@ from pamqp import commands
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.base import LinkLost, LinkRestored
-from mcai_worker_sdk.protocol.delivery import Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState, Progression, WorkerStatusReport
 from tests.integration.conftest import INSTANCE, QUEUE, Driver
 from tests.support.amqp_peer import AmqpPeer
@@ -106,9 +106,9 @@ async def test_a_job_channel_closed_by_the_acknowledgement_time_out_leaves_the_o
         await peer.close_consumer_channel("amqp_worker", 406, text)
         lost = await one.event(LinkLost)
         await one.event(LinkRestored)
-        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(first)
         await peer.deliver("status_amqp_worker", b"{}")
-        await one.exchange.settle(await one.delivery(2), Settlement.ACK)
+        await one.exchange.settle(await one.delivery(2))
         await peer.wait_for(lambda: len(peer.methods(commands.Basic.Ack)) == 1)
 
         assert lost.reason == f"406 {text}"
@@ -125,7 +125,7 @@ async def test_a_cancelled_consumer_gives_its_order_back_and_consumes_again(driv
         await peer.cancel("amqp_worker")
         await one.event(LinkLost)
         await one.event(LinkRestored)
-        await one.exchange.settle(first, Settlement.ACK)
+        await one.exchange.settle(first)
         await peer.deliver("amqp_worker", b"{}", redelivered=True)
 
         assert (await one.delivery(2)).redelivered is True

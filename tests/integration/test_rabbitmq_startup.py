@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
+from pamqp import commands
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.rabbitmq import connection
 from mcai_worker_sdk.protocol.responses import JobResult, JobState
 from tests.integration.conftest import QUEUE
+from tests.support.amqp_peer import AmqpPeer
 from tests.support.proxy import TcpProxy
 from tests.support.rabbitmq import eventually, free_port
 from tests.support.tap import Tap
@@ -65,7 +68,8 @@ async def test_a_wrong_password_is_never_shown(vhost, driver, caplog):
     text = await failure(driver, vhost, password="wrong-s3cret")
 
     assert text == (
-        f"The RabbitMQ server 127.0.0.1:{vhost.port} refuses the user {vhost.username!r} or its password. "
+        f"The RabbitMQ server 127.0.0.1:{vhost.port} refuses the user {vhost.username!r} or its password: 403 "
+        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile. "
         "Check AMQP_USERNAME and AMQP_PASSWORD."
     )
     assert "wrong-s3cret" not in caplog.text
@@ -75,8 +79,8 @@ async def test_a_wrong_password_is_never_shown(vhost, driver, caplog):
 async def test_a_virtual_host_that_does_not_exist(vhost, driver):
     assert await failure(driver, vhost, vhost="nowhere") == (
         f"The RabbitMQ server 127.0.0.1:{vhost.port} does not let the user {vhost.username!r} into the virtual host "
-        "'nowhere': it does not exist, or the user has no permission for it. Check AMQP_VHOST and the user's "
-        "permissions."
+        "'nowhere': 530 NOT_ALLOWED - vhost nowhere not found. Check AMQP_VHOST, and that the user has permissions for "
+        "it."
     )
 
 
@@ -97,6 +101,123 @@ async def test_a_missing_permission_is_named(rabbitmq_node, vhost, driver, permi
     assert "403 ACCESS_REFUSED" in text
     assert named in text
     assert f"Check the permissions of the user {vhost.username!r}." in text
+
+
+# Limits: the broker's own words, and what to do about them
+
+RAISE_IT = "Raise that limit at the broker, or end or delete what else it counts."
+
+
+def limit_vhost(api, vhost, limit, value):
+    api.set_limit(vhost.name, limit, value)
+
+
+def limit_user(api, vhost, limit, value):
+    api.set_user_limit(vhost.username, limit, value)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("limit_by", "limit", "said"),
+    [
+        (limit_vhost, "max-connections", "connection limit (0) is reached"),
+        (limit_user, "max-connections", "user connection limit (0) is reached"),
+    ],
+)
+async def test_a_limit_of_connections_is_told_as_what_it_is(rabbitmq_node, vhost, driver, limit_by, limit, said):
+    limit_by(rabbitmq_node.api, vhost, limit, 0)
+    text = await failure(driver, vhost)
+
+    assert text.startswith(f"The RabbitMQ server 127.0.0.1:{vhost.port} refuses the connection: 530 NOT_ALLOWED - ")
+    assert text.endswith(f"{said}. {RAISE_IT}")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("limit_by", "limit", "value", "said"),
+    [
+        (limit_user, "max-channels", 1, "has reached the maximum allowed user limit of (1)"),
+        (limit_user, "max-channels", 2, "has reached the maximum allowed user limit of (2)"),
+        (limit_vhost, "max-queues", 0, "queue limit in vhost '{vhost}' (0) is reached"),
+        (
+            limit_vhost,
+            "max-queues",
+            3,
+            "cannot declare queue 'job_test': queue limit in vhost '{vhost}' (3) is reached",
+        ),
+        (limit_vhost, "max-queues", 4, "queue limit in vhost '{vhost}' (4) is reached"),
+    ],
+)
+async def test_a_limit_of_channels_or_queues_is_told_as_what_it_is(
+    rabbitmq_node, vhost, driver, limit_by, limit, value, said
+):
+    limit_by(rabbitmq_node.api, vhost, limit, value)
+    text = await failure(driver, vhost)
+
+    assert f"refused to set up the worker's queues in virtual host {vhost.name!r}: " in text
+    assert text.endswith(f"{said.format(vhost=vhost.name)}. {RAISE_IT}")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("channel_max", [1, 2])
+async def test_too_few_channels_for_a_worker_are_named(vhost, driver, channel_max):
+    async with AmqpPeer(channel_max=channel_max) as peer:
+        text = await failure(driver, replace(vhost, port=peer.port))
+
+    assert text.endswith(
+        f"its channel_max is {channel_max} channels for each connection; a worker needs 3. Raise it in the broker's "
+        "configuration."
+    )
+
+
+async def test_three_channels_are_enough(vhost, driver):
+    async with AmqpPeer(channel_max=3) as peer, driver(replace(vhost, port=peer.port), server_configuration="cluster"):
+        pass
+
+    # Also for the last request, which removes the durable direct queue.
+    assert len(peer.methods(commands.Queue.Delete)) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("version", "frame_max", "least"), [("4.0.5", 1000, 4096), ("4.0.5", 4095, 4096), ("4.1.0", 8191, 8192)]
+)
+async def test_frames_that_are_too_small_are_named(vhost, driver, version, frame_max, least):
+    async with AmqpPeer(version=version, frame_max=frame_max) as peer:
+        text = await failure(driver, replace(vhost, port=peer.port))
+
+    assert text == (
+        f"The RabbitMQ server 127.0.0.1:{peer.port} cannot be used: its frame_max is {frame_max} bytes; expected at "
+        f"least {least}. Raise it in the broker's configuration."
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("key", "value"), [("queue_name", "x" * 256), ("queue_name", "\udcff")])
+async def test_a_name_that_cannot_be_written_is_an_error_like_one_that_is_refused(vhost, driver, identity, key, value):
+    identity[key] = value
+    text = await failure(driver, vhost)
+
+    assert f"refused to set up the worker's queues in virtual host {vhost.name!r}: " in text
+
+
+async def test_a_worker_of_a_very_long_name_connects(vhost, driver, identity):
+    """What a client says of itself has to fit into the 4 KiB a broker takes before sizes are negotiated."""
+    identity["name"] = "my worker " * 1000
+    async with driver(vhost) as one:
+        assert one.announcements == 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_end_for_no_reason_of_the_direct_queue_is_not_taken_for_one(vhost, driver):
+    """541 stands for any fault of the broker; only where the direct queue is declared it may be about its kind."""
+    async with AmqpPeer(version="4.0.5") as peer:
+        fault = commands.Connection.Close(541, "INTERNAL_ERROR", 50, 10)
+        peer.rule(commands.Queue.Declare, lambda frame: [fault] if frame.queue == QUEUE else None)
+        text = await failure(driver, replace(vhost, port=peer.port))
+
+    assert "541 INTERNAL_ERROR. The broker's log may say more." in text
+    assert peer.connections == 2  # the attempt and its one retry
 
 
 async def test_a_job_queue_with_other_arguments_is_refused_at_once(rabbitmq_node, vhost, driver):

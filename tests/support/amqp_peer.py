@@ -7,6 +7,7 @@ It answers like a broker that agrees to everything; a test overrides single answ
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -27,12 +28,28 @@ PROTOCOL_HEADER_BYTES = 8
 class AmqpPeer:
     """One listening peer; use it as an async context manager. ``received`` holds every method the client sent."""
 
-    def __init__(self, *, version: str = "4.3.5", frame_max: int = 131072, heartbeat_seconds: int = 60) -> None:
+    def __init__(
+        self,
+        *,
+        version: str = "4.3.5",
+        frame_max: int = 131072,
+        channel_max: int = 2047,
+        heartbeat_seconds: int = 60,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        silent_before: type | None = None,
+        half_said: bool = False,
+    ) -> None:
         """
         Args:
             version: The ``version`` of the server properties.
             frame_max: Largest frame, bytes, as tuned.
+            channel_max: Most channels of a connection, as tuned.
             heartbeat_seconds: As tuned.
+            host: Where it listens.
+            tls: Server side of TLS.
+            silent_before: The first method it does not say; from there on it says nothing.
+            half_said: It says the first half of that method's frame.
         """
         self.port = 0
         self.received: list[Any] = []
@@ -43,16 +60,23 @@ class AmqpPeer:
         self.client_properties: dict[str, Any] = {}
         self.connections = 0
         self._version = version
+        self.server_properties = b""
+        """Entries of a field table, besides product, version and capabilities."""
         self._frame_max = frame_max
+        self._channel_max = channel_max
+        self._host = host
+        self._tls = tls
+        self._silent_before = silent_before
+        self._half_said = half_said
         self._heartbeat_seconds = heartbeat_seconds
         self._rules: list[tuple[type, Rule]] = []
         self._server: asyncio.Server | None = None
         self._sessions: set[_Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, self._host, 0, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -61,11 +85,20 @@ class AmqpPeer:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for session in list(self._sessions):
-            session.abort()
+        self.drop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def sessions(self) -> int:
+        """How many clients are connected."""
+        return len(self._sessions)
+
+    def drop(self) -> None:
+        """Reset every connection."""
+        for session in list(self._sessions):
+            session.abort()
 
     def rule(self, method: type, answer: Rule) -> None:
         """
@@ -86,13 +119,31 @@ class AmqpPeer:
 
         self.rule(method, answer)
 
-    async def deliver(self, consumer_tag: str, message: bytes, *, tag: int = 1, redelivered: bool = False) -> None:
-        """Deliver a message to a consumer of the newest connection."""
+    async def deliver(
+        self,
+        consumer_tag: str,
+        message: bytes,
+        *,
+        tag: int = 1,
+        redelivered: bool = False,
+        properties: bytes = b"\0\0",
+    ) -> None:
+        """
+        Deliver a message to a consumer of the newest connection.
+
+        Args:
+            consumer_tag: The consumer.
+            message: The body.
+            tag: Delivery tag.
+            redelivered: As in the method.
+            properties: Flags and properties as they go over the wire; none.
+        """
         session, channel = self._consumer(consumer_tag)
+        content = struct.pack(">HHQ", 60, 0, len(message)) + properties
         session.send(
             channel,
             commands.Basic.Deliver(consumer_tag, tag, redelivered, "job_submit", "job_test"),
-            header.ContentHeader(body_size=len(message), properties=commands.Basic.Properties()),
+            struct.pack(">BHI", 2, channel, len(content)) + content + b"\xce",
             *([amqp_body.ContentBody(message)] if message else []),
         )
 
@@ -115,13 +166,21 @@ class AmqpPeer:
         self._newest().send(0, commands.Connection.Unblocked())
 
     async def wait_for(self, condition: Callable[[], bool], timeout_seconds: float = 10.0) -> None:
-        """Wait until ``condition`` holds; it is asked after each received frame."""
-        async with asyncio.timeout(timeout_seconds), self._changed:
-            await self._changed.wait_for(condition)
+        """Wait until ``condition`` holds; it is asked after each received frame, and when clients come and go."""
+        async with asyncio.timeout(timeout_seconds):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
 
     def methods(self, kind: type) -> list[Any]:
         """The received methods of one kind."""
         return [frame for frame in self.received if isinstance(frame, kind)]
+
+    def said(self, frame: Any, data: bytes) -> bytes:
+        """What of a frame's bytes is sent."""
+        if self._silent_before is None or not isinstance(frame, self._silent_before):
+            return data
+        return data[: len(data) // 2] if self._half_said else b""
 
     def answer(self, frame: Any, usual: Sequence[Any]) -> Sequence[Any]:
         """The frames that answer a method: by the first rule that has any, else the usual ones."""
@@ -132,15 +191,14 @@ class AmqpPeer:
                     return frames
         return usual
 
-    async def note(self, frame: Any, size: int) -> None:
+    def note(self, frame: Any, size: int) -> None:
         """Record a received frame."""
         self.largest_frame = max(self.largest_frame, size)
         if isinstance(frame, commands.Connection.StartOk):
             self.client_properties = dict(frame.client_properties)
         if not isinstance(frame, header.ContentHeader | amqp_body.ContentBody | heartbeat.Heartbeat):
             self.received.append(frame)
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
 
     @property
     def opening(self) -> commands.Connection.Start:
@@ -155,10 +213,22 @@ class AmqpPeer:
         properties = {"product": "RabbitMQ", "version": self._version, "capabilities": capabilities}
         return commands.Connection.Start(0, 9, properties, "PLAIN AMQPLAIN", "en_US")
 
+    def with_server_properties(self, opening: commands.Connection.Start) -> commands.Connection.Start | bytes:
+        """The first frame with more properties in it than pamqp can write."""
+        if not self.server_properties:
+            return opening
+        frame = bytearray(pamqp.frame.marshal(opening, 0))
+        table = FRAME_HEADER_BYTES + 6
+        for place in (3, table):
+            size = struct.unpack_from(">I", frame, place)[0]
+            struct.pack_into(">I", frame, place, size + len(self.server_properties))
+        frame[table + 4 : table + 4] = self.server_properties
+        return bytes(frame)
+
     @property
     def tuning(self) -> commands.Connection.Tune:
         """What the peer wants tuned."""
-        return commands.Connection.Tune(2047, self._frame_max, self._heartbeat_seconds)
+        return commands.Connection.Tune(self._channel_max, self._frame_max, self._heartbeat_seconds)
 
     def _newest(self) -> _Session:
         return max(self._sessions, key=lambda session: session.number)
@@ -171,6 +241,7 @@ class AmqpPeer:
         self.connections += 1
         session = _Session(self, reader, writer, self.connections)
         self._sessions.add(session)
+        self._changed.set()
         task = asyncio.get_running_loop().create_task(self._serve(session))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -183,6 +254,7 @@ class AmqpPeer:
         finally:
             self._sessions.discard(session)
             session.abort()
+            self._changed.set()
 
 
 class _Session:
@@ -196,6 +268,7 @@ class _Session:
         self._writer = writer
         self._publishing: dict[int, tuple[commands.Basic.Publish, int, bytearray]] = {}
         self._confirmed: dict[int, int] = {}
+        self._silent = False
 
     def abort(self) -> None:
         self._writer.transport.abort()
@@ -203,15 +276,19 @@ class _Session:
     def send(self, channel: int, *frames: Any) -> None:
         for frame in frames:
             number = 0 if isinstance(frame, commands.Connection.Close) else channel
-            self._writer.write(pamqp.frame.marshal(frame, number))
+            data = frame if isinstance(frame, bytes) else pamqp.frame.marshal(frame, number)
+            if not self._silent:
+                said = self._peer.said(frame, data)
+                self._silent = len(said) < len(data)
+                self._writer.write(said)
 
     async def run(self) -> None:
         await self._reader.readexactly(PROTOCOL_HEADER_BYTES)
-        self.send(0, self._peer.opening)
+        self.send(0, self._peer.with_server_properties(self._peer.opening))
         while True:
             channel, frame, size = await self._read()
             await self._handle(channel, frame)
-            await self._peer.note(frame, size)
+            self._peer.note(frame, size)
 
     async def _read(self) -> tuple[int, Any, int]:
         start = await self._reader.readexactly(FRAME_HEADER_BYTES)

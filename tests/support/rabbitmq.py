@@ -19,6 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,6 +175,41 @@ class ManagementApi:
         """Delete a queue; its consumers get ``basic.cancel``."""
         self.request("DELETE", f"/queues/{self.quote(vhost)}/{self.quote(name)}")
 
+    def declare_exchange(self, vhost: str, name: str, kind: str, *, arguments: Mapping[str, Any] | None = None) -> None:
+        """Declare a durable exchange."""
+        body = {"type": kind, "durable": True, "arguments": dict(arguments or {})}
+        self.request("PUT", f"/exchanges/{self.quote(vhost)}/{self.quote(name)}", body)
+
+    def delete_exchange(self, vhost: str, name: str) -> None:
+        """Delete an exchange, and its bindings with it."""
+        self.request("DELETE", f"/exchanges/{self.quote(vhost)}/{self.quote(name)}")
+
+    def bind(self, vhost: str, exchange: str, queue: str, routing_key: str) -> None:
+        """Bind a queue to an exchange."""
+        path = f"/bindings/{self.quote(vhost)}/e/{self.quote(exchange)}/q/{self.quote(queue)}"
+        self.request("POST", path, {"routing_key": routing_key})
+
+    def unbind(self, vhost: str, exchange: str, queue: str) -> None:
+        """Remove every binding of a queue to an exchange."""
+        path = f"/bindings/{self.quote(vhost)}/e/{self.quote(exchange)}/q/{self.quote(queue)}"
+        for binding in self.request("GET", path):
+            self.request("DELETE", f"{path}/{binding['properties_key']}")
+
+    def set_policy(self, vhost: str, pattern: str, definition: Mapping[str, Any]) -> None:
+        """Set the virtual host's one policy for queues."""
+        body = {"pattern": pattern, "definition": dict(definition), "apply-to": "queues"}
+        self.request("PUT", f"/policies/{self.quote(vhost)}/policy", body)
+
+    def set_limit(self, vhost: str, limit: str, value: int | None) -> None:
+        """Set, or take back, ``max-connections`` or ``max-queues`` of a virtual host."""
+        method = "DELETE" if value is None else "PUT"
+        body = None if value is None else {"value": value}
+        self.request(method, f"/vhost-limits/{self.quote(vhost)}/{limit}", body)
+
+    def set_user_limit(self, username: str, limit: str, value: int) -> None:
+        """Set ``max-connections`` or ``max-channels`` of a user."""
+        self.request("PUT", f"/user-limits/{self.quote(username)}/{limit}", {"value": value})
+
     def publish(
         self,
         vhost: str,
@@ -291,9 +327,21 @@ class RabbitMqNode:
         )
         return done.stdout.strip()
 
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        """The node's own word for its version, as numbers."""
+        return tuple(int(number) for number in self.api.request("GET", "/overview")["rabbitmq_version"].split("."))
+
     def set_consumer_timeout(self, milliseconds: int) -> None:
         """Set the delivery-acknowledgement time-out of channels opened from now on (checked twice a second)."""
         self.evaluate(f"application:set_env(rabbit, consumer_timeout, {milliseconds}).")
+
+    def set_max_message_size(self, size_bytes: int) -> None:
+        """Set the largest message that channels opened from now on take."""
+        self.evaluate(
+            f"application:set_env(rabbit, max_message_size, {size_bytes}), "
+            f"persistent_term:put(max_message_size, {size_bytes})."
+        )
 
     def raise_memory_alarm(self) -> None:
         """Make the node block every publishing connection (``connection.blocked``)."""

@@ -122,14 +122,15 @@ class Tap:
     ) -> None:
         """Publish an order to ``job_submit``."""
         properties = pika.BasicProperties(delivery_mode=2, priority=priority, headers=dict(headers or {}) or None)
-        await self._publish("job_submit", queue, order, properties)
+        await self.publish("job_submit", queue, order, properties)
 
     async def direct(self, message: Mapping[str, Any] | bytes, **headers: str) -> None:
         """Publish a direct message; without headers to every worker, as StepFlow polls status."""
         properties = pika.BasicProperties(headers=dict(headers) or {"broadcast": "true"})
-        await self._publish("direct_messaging", "", message, properties)
+        await self.publish("direct_messaging", "", message, properties)
 
-    async def _publish(self, exchange: str, key: str, body: Mapping[str, Any] | bytes, properties: Any) -> None:
+    async def publish(self, exchange: str, key: str, body: Mapping[str, Any] | bytes, properties: Any) -> None:
+        """Publish anything."""
         await self._ready.wait()
         assert self._channel is not None
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -168,9 +169,8 @@ class Tap:
     def _record(self, message: IncomingMessage) -> None:
         assert self._channel is not None
         self._channel.acknowledge(message.tag)
-        properties = {
-            name: value for name in PROPERTY_NAMES if (value := getattr(message.properties, name)) is not None
-        }
+        decoded = pika.BasicProperties().decode(message.properties.data)
+        properties = {name: value for name in PROPERTY_NAMES if (value := getattr(decoded, name)) is not None}
         try:
             body = json.loads(message.body)
         except ValueError:

@@ -62,8 +62,8 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def good(self) -> Certificate:
-        """For ``localhost`` and 127.0.0.1, valid now."""
-        return self._issue("good", ["localhost", "127.0.0.1"])
+        """For ``localhost``, 127.0.0.1 and ::1, valid now."""
+        return self._issue("good", ["localhost", "127.0.0.1", "::1"])
 
     def expired(self) -> Certificate:
         """For the right names, valid until yesterday."""

@@ -10,7 +10,7 @@ from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane
+from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState
 
@@ -53,6 +53,11 @@ def results(effects: Iterable[Effect]) -> list[tuple[int, JobState]]:
 def without_warnings(effects: Iterable[Effect]) -> list[Effect]:
     """What is seen outside of the log."""
     return [effect for effect in effects if not isinstance(effect, fx.Warn)]
+
+
+def sent_back(delivery: Delivery, case: Case, count: Count = Count.PUT_BACKS, *, job_id: int = 7) -> list[Effect]:
+    """What becomes of an order whose copy takes its place."""
+    return [fx.Delay(delivery, job_id, count), fx.Settle(delivery, case)]
 
 
 class Driver:

@@ -12,7 +12,8 @@ from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.lifecycle.state import MOST_RETURNS
+from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.orders import (
     InitProcess,
     JobOrder,
@@ -24,7 +25,7 @@ from mcai_worker_sdk.protocol.orders import (
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 from tests.unit.lifecycle_kit import BlackListModel, received
 
-OrderKey = tuple[int, bytes, int]
+OrderKey = tuple[int, bytes, int, int]
 
 EXPIRED = "Job TTL has been reached."
 
@@ -35,6 +36,8 @@ _PUBLISHES_BEFORE = {
     Case.REQUIREMENTS_LIMIT: JobState.ERROR,
     Case.ATTEMPTS_LIMIT: JobState.ERROR,
 }
+#: What is put back, and what another order that comes to a busy worker is.
+_PUT_BACK = (Case.ENGAGED, Case.SUSPENDED, Case.SHUTTING_DOWN)
 #: What a worker that has ended does not do any more.
 _STARTS = (
     fx.RunJob,
@@ -91,8 +94,9 @@ class World:
         self.returning: list[Delivery] = []
         #: The same of the direct lane, whose messages are done with once they were obeyed.
         self.returning_direct: list[Delivery] = []
-        #: Orders that are done with while the broker may not know it, with the attempts they had.
-        self.done: dict[OrderKey, int] = {}
+        #: Orders that are done with while the broker may not know it, with the attempts they had, and whether a copy
+        #: with one attempt more took their place.
+        self.done: dict[OrderKey, tuple[int, bool]] = {}
         #: Whether one of them is certain to come, and nothing else came first.
         self.certain = False
         self.linked = True
@@ -100,7 +104,7 @@ class World:
         self.alarm: fx.AwaitReturn | None = None
         self.black_list = BlackListModel()
         self.max_jobs, self.jobs_ended = options.max_jobs, 0
-        self.unproven: tuple[OrderKey, Delivery] | None = None
+        self.unproven: tuple[OrderKey, Delivery, bool] | None = None
         self.unproven_direct: Delivery | None = None
         self.draining = False
         self.consuming = self.ready = self.suspended = self.shutting_down = self.holding_off = self.terminated = False
@@ -198,13 +202,21 @@ class World:
             return None
         run = self.run
         if run and run.queued and run.holds is None and _came_back(delivery, run.attempts) and run.key[:2] == key[:2]:
+            if delivery.returns >= MOST_RETURNS:
+                return [fx.Settle(delivery, Case.REDELIVERED)]
             run.holds = delivery
             return []
-        attempts = self.done.pop(key, None)
-        if attempts is None or not _came_back(delivery, attempts):
+        if key not in self.done:
             self.certain = False
             return None
-        return [fx.Settle(delivery, Case.REPORTED)]
+        attempts, counted = self.done[key]
+        returned = _came_back(delivery, attempts)
+        if not (returned and counted and delivery.attempts != attempts):
+            del self.done[key]
+            if returned:
+                return [fx.Settle(delivery, Case.REPORTED)]
+        self.certain = False
+        return None
 
     def _run_of(self, event: ev.Event) -> Run | None:
         if not isinstance(event, ev.OrderReceived) or not isinstance(event.order, JobOrder | InitProcess):
@@ -219,10 +231,10 @@ class World:
             self.returning.append(again(delivery, redelivered=True))
         self.void += self.open
         self.open = []
-        revoked = self.terminated and self.unproven is not None
+        revoked = self.terminated and self.ready and self.unproven is not None
         if self.unproven is not None:
-            key, delivery = self.unproven
-            self.done[key] = delivery.attempts
+            key, delivery, counted = self.unproven
+            self.done[key] = delivery.attempts, counted
             if acknowledgement_too or revoked:
                 self.returning.append(again(delivery, redelivered=True))
         if self.unproven_direct is not None and acknowledgement_too:
@@ -300,7 +312,7 @@ class World:
         run, state = self.run, JobState.ERROR if self.run.expired else state
         given_back = run.abandoned and run.queued and not run.told_to_end and state is not JobState.COMPLETED
         if run.queued and run.holds is None and not given_back:
-            self.done[run.key] = run.attempts
+            self.done[run.key] = run.attempts, False
             self.certain = not self.holding_off
         effects = self.feed(ev.JobEnded(JobResult(job_id, state)))
         settled = [effect.case for effect in effects if isinstance(effect, fx.Settle)]
@@ -357,25 +369,31 @@ class World:
         if settle.case in _PUBLISHES_BEFORE:
             states = [effect.result.state for effect in published if isinstance(effect, fx.PublishResult)]
             assert states == [_PUBLISHES_BEFORE[settle.case]]
-        if settle.case is Case.REQUIREMENTS_MISSING:
-            assert fx.Delay(delivery) in published
+        delays = [effect for effect in published if isinstance(effect, fx.Delay) and effect.delivery is delivery]
+        counts = [delay.count for delay in delays]
         if settle.case is Case.ENGAGED:
             assert self.run is not None
-        if settle.settlement is Settlement.REQUEUE and self.run is not None and delivery is not self.run.holds:
-            self.holding_off = True
-        if settle.settlement is Settlement.REQUEUE:
-            self.returning.append(again(delivery, redelivered=True))
-        elif settle.settlement is Settlement.REJECT:
-            self.returning.append(again(delivery, redelivered=False, attempts=delivery.attempts + 1))
+        if settle.case is Case.REQUIREMENTS_MISSING:
+            assert counts == [Count.SOFT_REJECTS]
+        elif settle.case is Case.REDELIVERED:
+            assert counts == [Count.ATTEMPTS]
+        elif settle.case in _PUT_BACK:
+            foreign = self.run is None or delivery is not self.run.holds
+            lost_before = delivery.redelivered and foreign
+            assert counts == [Count.ATTEMPTS if lost_before else Count.PUT_BACKS], (
+                "no failure, unless it was lost before"
+            )
+            self.holding_off |= self.run is not None and foreign
         else:
-            self._note_acknowledgement(delivery, getattr(received(delivery), "order", None))
+            assert counts == [], "what is done with has no copy"
+        self._note_acknowledgement(delivery, getattr(received(delivery), "order", None), Count.ATTEMPTS in counts)
 
-    def _note_acknowledgement(self, delivery: Delivery, order: object) -> None:
+    def _note_acknowledgement(self, delivery: Delivery, order: object, counted: bool) -> None:
         if delivery.lane is Lane.DIRECT:
             about_a_job = JobOrder | InitProcess | StartProcess | StopProcess | UpdateProcess | ReachedExpiration
             self.unproven_direct = delivery if isinstance(order, about_a_job) else None
         elif isinstance(order, JobOrder):
-            self.unproven = (_key(delivery, order.job_id), delivery)
+            self.unproven = (_key(delivery, order.job_id), delivery, counted)
 
     def _obey(self, effect: Effect) -> None:
         match effect:
@@ -398,8 +416,8 @@ class World:
                 self.run.checking = True
                 self.checks.append(effect.job_id)
             case fx.Delay():
-                soft_rejects = effect.delivery.soft_rejects + 1
-                self.returning.append(again(effect.delivery, redelivered=False, soft_rejects=soft_rejects))
+                raised = {effect.count.value: getattr(effect.delivery, effect.count.value) + 1}
+                self.returning.append(again(effect.delivery, redelivered=False, **raised))
             case fx.ReportProgression():
                 assert self.run is not None, "no progression after a result"
                 assert self.run.job_id == effect.job_id
@@ -453,7 +471,8 @@ class World:
 
 def again(delivery: Delivery, **changes: object) -> Delivery:
     """The same order as the broker delivers it next time."""
-    facts = {"attempts": delivery.attempts, "soft_rejects": delivery.soft_rejects, **changes}
+    counts = {count.value: getattr(delivery, count.value) for count in Count}
+    facts = {**counts, **changes}
     return Delivery(delivery.body, delivery.lane, **facts)  # type: ignore[arg-type]
 
 
@@ -463,4 +482,4 @@ def _came_back(delivery: Delivery, attempts: int) -> bool:
 
 
 def _key(delivery: Delivery, job_id: int) -> OrderKey:
-    return job_id, delivery.body, delivery.soft_rejects
+    return job_id, delivery.body, delivery.soft_rejects, delivery.put_backs

@@ -7,10 +7,11 @@ import pytest
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.protocol.delivery import Lane
+from mcai_worker_sdk.protocol.delivery import Count, Lane
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter, failed_result
-from tests.unit.lifecycle_kit import Driver, cases, control, job, of_kind, results, without_warnings
+from mcai_worker_sdk.protocol.texts import MESSAGE_LIMIT_BYTES
+from tests.unit.lifecycle_kit import Driver, control, job, of_kind, results, sent_back, without_warnings
 
 
 def test_a_job_goes_from_order_to_result() -> None:
@@ -96,7 +97,7 @@ def test_a_job_whose_requirements_are_missing_goes_through_the_delay_queue_witho
     driver = Driver()
     delivery, _ = driver.deliver(job(requires=["/a"]), soft_rejects=3)
     effects = driver.feed(ev.RequirementsChecked(7, ["/a"]))
-    assert without_warnings(effects) == [fx.Delay(delivery), fx.Settle(delivery, Case.REQUIREMENTS_MISSING)]
+    assert without_warnings(effects) == sent_back(delivery, Case.REQUIREMENTS_MISSING, Count.SOFT_REJECTS)
     assert "/a" in of_kind(effects, fx.Warn)[0].message
     assert driver.lifecycle.current_job_id is None
 
@@ -118,6 +119,19 @@ def test_an_order_that_waited_too_long_fails_and_names_its_paths() -> None:
         fx.PublishResult(expected, has_run=False),
         fx.Settle(delivery, Case.REQUIREMENTS_LIMIT),
     ]
+
+
+@pytest.mark.parametrize("soft_rejects", [0, 800], ids=["to be waited for", "given up"])
+def test_a_great_many_missing_paths_are_told_in_few_words(soft_rejects: int) -> None:
+    driver = Driver()
+    paths = [f"/a/{number}" for number in range(100_000)]
+    driver.deliver(job(requires=paths), soft_rejects=soft_rejects)
+    effects = driver.feed(ev.RequirementsChecked(7, paths))
+    texts = [effect.message for effect in of_kind(effects, fx.Warn)]
+    texts += [effect.result.message for effect in of_kind(effects, fx.PublishResult)]
+    (text,) = texts
+    assert "/a/0, /a/1, " in text
+    assert len(text) < MESSAGE_LIMIT_BYTES + 100
 
 
 def test_an_answer_about_requirements_of_another_job_is_dropped() -> None:
@@ -194,10 +208,27 @@ def test_an_order_given_up_says_how_often_it_came_back_and_where_to_look() -> No
     assert "logs" in result.message
 
 
-def test_a_redelivery_the_broker_has_counted_runs_without_a_trip_through_the_delay_queue() -> None:
-    _, effects = Driver().deliver(job(), redelivered=True, counted=True, attempts=1)
+@pytest.mark.parametrize("returns", [0, 1, 20], ids=["classic queue", "quorum queue", "at its delivery limit"])
+def test_an_order_that_was_lost_goes_through_the_delay_queue_as_a_copy_that_counts_it(returns: int) -> None:
+    """So that a quorum queue, which counts for itself and drops what comes back too often, has nothing to count."""
+    driver = Driver()
+    delivery, effects = driver.deliver(job(), redelivered=True, attempts=2, returns=returns)
+    assert without_warnings(effects) == sent_back(delivery, Case.REDELIVERED, Count.ATTEMPTS)
+    assert driver.lifecycle.current_job_id is None
+
+
+def test_an_order_that_the_broker_says_was_given_back_was_not_attempted() -> None:
+    driver = Driver(attempts_limit=0)
+    _, effects = driver.deliver(job(), redelivered=True, given_back=True)
     assert of_kind(effects, fx.RunJob)
-    assert cases(effects) == []
+    foreign, effects = driver.deliver(job(8), redelivered=True, given_back=True)
+    assert without_warnings(effects)[1:] == sent_back(foreign, Case.ENGAGED, job_id=8), "nor is it by being put back"
+
+
+@pytest.mark.parametrize("put_backs", [0, 1000])
+def test_an_order_that_was_given_back_in_good_order_was_not_attempted(put_backs: int) -> None:
+    _, effects = Driver(attempts_limit=0).deliver(job(), put_backs=put_backs)
+    assert of_kind(effects, fx.RunJob)
 
 
 # Black list

@@ -1,14 +1,16 @@
 """The link is lost and comes back: adoption, recognition, attempts (promise: nothing lost, nothing run twice)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.reported import ReportedOrders
 from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.protocol.delivery import Lane
+from mcai_worker_sdk.protocol.delivery import Count, Lane
 from mcai_worker_sdk.protocol.responses import JobState
-from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results
+from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, sent_back
 
 
 def test_a_running_job_adopts_its_redelivered_order_and_is_reported_once() -> None:
@@ -89,7 +91,74 @@ def test_a_retry_that_was_given_back_unrun_is_not_taken_for_the_order_that_was_d
     driver.initialised(8)
     assert cases(driver.deliver(job())[1]) == [Case.ENGAGED]
     driver.end(8, JobState.STOPPED)
-    assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REDELIVERED], "it comes back and runs"
+    driver.deliver(job(), put_backs=1)
+    assert driver.lifecycle.current_job_id == 7, "it comes back and runs"
+
+
+# An order whose copy took its place, and the acknowledgement behind the copy was lost
+
+
+def put_back(driver: Driver) -> dict[str, int]:
+    """Give an order back that came while another job is initialised."""
+    driver.initialised(8)
+    driver.deliver(job())
+    driver.end(8, JobState.STOPPED)
+    return {"put_backs": 1}
+
+
+def counted(driver: Driver) -> dict[str, int]:
+    """Send an order through the delay queue that somebody else lost."""
+    driver.deliver(job(), redelivered=True)
+    return {"attempts": 1}
+
+
+def delayed(driver: Driver) -> dict[str, int]:
+    """Send an order through the delay queue whose requirements are missing."""
+    driver.deliver(job(requires=["/a"]))
+    driver.feed(ev.RequirementsChecked(7, ["/a"]))
+    return {"soft_rejects": 1}
+
+
+COPIED = pytest.mark.parametrize("copy", [put_back, counted, delayed])
+
+
+@COPIED
+@pytest.mark.parametrize("first", ["the order", "the copy"])
+def test_the_order_that_comes_back_beside_its_copy_is_dropped_and_the_copy_runs(
+    copy: Callable[[Driver], dict[str, int]], first: str
+) -> None:
+    driver = Driver()
+    counts = copy(driver)
+    body = job(requires=["/a"]) if copy is delayed else job()
+    driver.lose_link()
+    driver.feed(ev.LinkRestored())
+    if first == "the order":
+        assert cases(driver.deliver(body, redelivered=True)[1]) == [Case.REPORTED]
+    driver.deliver(body, **counts)
+    assert driver.lifecycle.current_job_id == 7
+    if copy is delayed:
+        driver.feed(ev.RequirementsChecked(7, []))
+    driver.end()
+    if first == "the copy":
+        assert cases(driver.deliver(body, redelivered=True)[1]) == [Case.REPORTED]
+
+
+# An order that the broker takes back again and again
+
+
+def test_the_order_of_a_running_job_is_held_until_the_broker_has_taken_it_back_so_often_that_it_may_drop_it() -> None:
+    driver = Driver()
+    driver.deliver(job())
+    for returns in (1, 2):
+        driver.lose_link()
+        assert driver.deliver(job(), redelivered=True, returns=returns)[1] == []
+    driver.lose_link()
+    returned, effects = driver.deliver(job(), redelivered=True, returns=3)
+    assert effects == sent_back(returned, Case.REDELIVERED, Count.ATTEMPTS), "its copy begins at none"
+    adopted, effects = driver.deliver(job(), attempts=1)
+    assert effects == []
+    assert driver.end()[1:] == [fx.Settle(adopted, Case.COMPLETED)]
+    assert len(of_kind(driver.effects, fx.RunJob)) == 1
 
 
 @pytest.mark.parametrize("body", [job(8), job(code="other")], ids=["another job", "another body"])
@@ -221,7 +290,7 @@ def test_a_foreign_order_that_meets_a_job_without_its_link_pauses_the_queue_unti
     driver.deliver(job())
     driver.lose_link()
     _, effects = driver.deliver(job(8))
-    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.Settle]
+    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.Delay, fx.Settle]
     assert [type(effect) for effect in driver.end()] == [fx.PublishResult, fx.ConsumeJobs]
 
 
@@ -237,7 +306,7 @@ def test_a_job_that_did_not_run_yet_is_dropped_with_its_link() -> None:
 def test_a_job_that_goes_with_its_link_before_it_ran_keeps_no_other_order_away() -> None:
     driver = Driver()
     driver.deliver(job(requires=["/a"]))
-    assert [type(effect) for effect in driver.deliver(job(8))[1]] == [fx.PauseJobs, fx.Settle]
+    assert [type(effect) for effect in driver.deliver(job(8))[1]] == [fx.PauseJobs, fx.Delay, fx.Settle]
     assert driver.lose_link() == [fx.ConsumeJobs()]
 
 

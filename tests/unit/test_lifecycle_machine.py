@@ -61,7 +61,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         required=st.sampled_from([None, [], ["/a"]]),
         attempts=st.integers(0, 3),
         redelivered=st.booleans(),
-        counted=st.booleans(),
+        put_backs=st.sampled_from([0, 0, 1]),
+        returns=st.sampled_from([0, 1, 3]),
     )
     def job_order(
         self,
@@ -71,10 +72,12 @@ class LifecycleMachine(RuleBasedStateMachine):
         required: list[str] | None,
         attempts: int,
         redelivered: bool,
-        counted: bool,
+        put_backs: int,
+        returns: int,
     ) -> None:
+        counts = {"attempts": attempts, "put_backs": put_backs, "returns": returns if redelivered else 0}
         content = job(job_id, value=value, requires=required)
-        self._deliver(content, lane, attempts=attempts, redelivered=redelivered, counted=counted)
+        self._deliver(content, lane, redelivered=redelivered, **counts)
 
     @precondition(lambda self: self.world.run is None)
     @rule(job_id=JOB_IDS, required=st.sampled_from([None, ["/a"]]))
@@ -87,9 +90,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         self._deliver(control("init_process", job_id), Lane.DIRECT, redelivered=redelivered)
 
     @precondition(lambda self: self.world.returning and self.world.unsettled_order is None)
-    @rule(place=st.integers(0, 3), elsewhere=st.sampled_from([0, 0, 1, 2]))
-    def returning_order(self, place: int, elsewhere: int) -> None:
+    @rule(place=st.integers(0, 3), elsewhere=st.sampled_from([0, 0, 1, 2]), returns=st.sampled_from([0, 1, 3]))
+    def returning_order(self, place: int, elsewhere: int, returns: int) -> None:
         delivery = self.world.returning.pop(place % len(self.world.returning))
+        if delivery.redelivered:
+            delivery = again(delivery, redelivered=True, returns=returns)
         if elsewhere:
             # Other workers had it meanwhile, and sent it through the delay queue.
             delivery = again(delivery, redelivered=False, attempts=delivery.attempts + elsewhere)
@@ -153,7 +158,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(elsewhere=st.integers(0, 2))
     def order_lost_and_back(self, elsewhere: int) -> None:
         self.world.lose_link(acknowledgement_too=False)
-        self.returning_order(len(self.world.returning) - 1, elsewhere)
+        self.returning_order(len(self.world.returning) - 1, elsewhere, 0)
 
     # The host
 
@@ -242,6 +247,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.world.done.clear()
         self.world.unproven = None
         self.world.feed(ev.HostFailed("gone"))
+        # The worker ends with what it has: it waits for nothing to come back.
+        self.world.unproven = None
         assert self.world.terminated
 
     @invariant()

@@ -10,7 +10,7 @@ from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.reported import ReportedOrders
 from mcai_worker_sdk.lifecycle.settlement import Case
 from mcai_worker_sdk.protocol.responses import JobState
-from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results
+from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, sent_back
 
 
 def restore(driver: Driver) -> list[Effect]:
@@ -187,7 +187,7 @@ def test_a_foreign_order_meanwhile_is_put_back_once_and_ends_the_waiting(begin: 
     driver.lose_link()
     restore(driver)
     _, effects = driver.deliver(job(8))
-    assert kinds(effects) == [fx.PauseJobs, fx.Settle]
+    assert kinds(effects) == [fx.PauseJobs, fx.Delay, fx.Settle]
     assert of_kind(effects, fx.Settle)[0].case in (Case.ENGAGED, Case.SHUTTING_DOWN)
     assert not of_kind(driver.end(), fx.ConsumeJobs)
 
@@ -207,7 +207,7 @@ def test_a_suspended_worker_that_waits_puts_other_orders_back_unrun() -> None:
     driver.end()
     restore(driver)
     foreign, effects = driver.deliver(job(8))
-    assert effects == [fx.PauseJobs(), fx.Settle(foreign, Case.SUSPENDED)]
+    assert effects == [fx.PauseJobs(), *sent_back(foreign, Case.SUSPENDED, job_id=8)]
 
 
 def test_a_suspended_worker_pauses_when_its_order_is_overdue() -> None:
@@ -284,7 +284,7 @@ def test_a_foreign_order_ends_the_waiting_and_the_worker(end: Callable[[], Drive
     driver = end()
     restore(driver)
     foreign, effects = driver.deliver(job(8))
-    assert effects == [fx.PauseJobs(), fx.Settle(foreign, Case.SHUTTING_DOWN), fx.Terminate()]
+    assert effects == [fx.PauseJobs(), *sent_back(foreign, Case.SHUTTING_DOWN, job_id=8), fx.Terminate()]
 
 
 @ENDING

@@ -9,7 +9,7 @@ from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.settlement import SETTLEMENT_TABLE, Case
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobState
 from tests.unit.lifecycle_kit import Driver, cases, control, job
 
@@ -24,7 +24,6 @@ class Scenario:
     name: str
     case: Case
     publishes: str | None
-    settlement: Settlement
     play: Play
 
 
@@ -163,49 +162,38 @@ def _told(order_type: str, job_id: int | None = None) -> Play:
 
 
 ANSWER = "the order's answer, if it has one"
-ACK, REJECT, REQUEUE = Settlement.ACK, Settlement.REJECT, Settlement.REQUEUE
+COPY = "a copy to job_delayed"
 
 SCENARIOS = [
-    Scenario("a job completes", Case.COMPLETED, "job_completed", ACK, _ended(JobState.COMPLETED)),
-    Scenario("an adopted job completes", Case.COMPLETED, "job_completed", ACK, _adopted),
-    Scenario(
-        "a job adopted through another worker", Case.COMPLETED, "job_completed", ACK, _adopted_through_another_worker
-    ),
-    Scenario("a job stops", Case.STOPPED, "job_stopped", ACK, _ended(JobState.STOPPED)),
-    Scenario("a job stops before it runs", Case.STOPPED, "job_stopped", ACK, _told_while_checked("stop_process")),
-    Scenario("a job fails", Case.FAILED, "job_error", ACK, _ended(JobState.ERROR)),
-    Scenario("a job expires", Case.FAILED, "job_error", ACK, _expired),
-    Scenario("it expires before it runs", Case.FAILED, "job_error", ACK, _told_while_checked("reached_expiration")),
-    Scenario("requirements are no object", Case.FAILED, "job_error", ACK, _bad_requirements),
-    Scenario("no JSON", Case.UNREADABLE, "job_error", ACK, _unreadable(b"{")),
-    Scenario("no parameters", Case.UNREADABLE, "job_error", ACK, _unreadable(b'{"job_id": 7}')),
-    Scenario("a path is missing", Case.REQUIREMENTS_MISSING, "a copy to job_delayed", ACK, _missing(0)),
-    Scenario("a path is missing still", Case.REQUIREMENTS_MISSING, "a copy to job_delayed", ACK, _missing(799)),
-    Scenario("a path never comes", Case.REQUIREMENTS_LIMIT, "job_error", ACK, _missing(800)),
-    Scenario("an order comes again", Case.REDELIVERED, None, REJECT, lambda d: d.deliver(job(), redelivered=True)[0]),
-    Scenario("attempts ran out", Case.ATTEMPTS_LIMIT, "job_error", ACK, lambda d: d.deliver(job(), attempts=5)[0]),
-    Scenario(
-        "attempts ran out on a quorum queue",
-        Case.ATTEMPTS_LIMIT,
-        "job_error",
-        ACK,
-        lambda d: d.deliver(job(), attempts=5, redelivered=True, counted=True)[0],
-    ),
-    Scenario("a job is black-listed", Case.BLACK_LISTED, None, ACK, _black_listed),
-    Scenario("it ended without its link", Case.REPORTED, None, ACK, _reported_without_link),
-    Scenario("its acknowledgement was lost", Case.REPORTED, None, ACK, _reported_before_the_loss),
-    Scenario("another worker had it", Case.REPORTED, None, ACK, _reported_and_back_through_another_worker),
-    Scenario("another job is initialised", Case.ENGAGED, None, REQUEUE, _engaged),
-    Scenario("another job runs on without its link", Case.ENGAGED, None, REQUEUE, _engaged_without_link),
-    Scenario(
-        "an order comes to a worker that waits for its own", Case.SUSPENDED, None, REQUEUE, _suspended_and_waiting
-    ),
-    Scenario("an order comes during the shutdown", Case.SHUTTING_DOWN, None, REQUEUE, _late_order),
-    Scenario("a job runs out of grace", Case.SHUTTING_DOWN, None, REQUEUE, _out_of_grace),
-    Scenario("a job is still checked at shutdown", Case.SHUTTING_DOWN, None, REQUEUE, _shut_down_while_checked),
-    Scenario("the host is gone", Case.SHUTTING_DOWN, None, REQUEUE, _host_gone),
+    Scenario("a job completes", Case.COMPLETED, "job_completed", _ended(JobState.COMPLETED)),
+    Scenario("an adopted job completes", Case.COMPLETED, "job_completed", _adopted),
+    Scenario("a job adopted through another worker", Case.COMPLETED, "job_completed", _adopted_through_another_worker),
+    Scenario("a job stops", Case.STOPPED, "job_stopped", _ended(JobState.STOPPED)),
+    Scenario("a job stops before it runs", Case.STOPPED, "job_stopped", _told_while_checked("stop_process")),
+    Scenario("a job fails", Case.FAILED, "job_error", _ended(JobState.ERROR)),
+    Scenario("a job expires", Case.FAILED, "job_error", _expired),
+    Scenario("it expires before it runs", Case.FAILED, "job_error", _told_while_checked("reached_expiration")),
+    Scenario("requirements are no object", Case.FAILED, "job_error", _bad_requirements),
+    Scenario("no JSON", Case.UNREADABLE, "job_error", _unreadable(b"{")),
+    Scenario("no parameters", Case.UNREADABLE, "job_error", _unreadable(b'{"job_id": 7}')),
+    Scenario("a path is missing", Case.REQUIREMENTS_MISSING, COPY, _missing(0)),
+    Scenario("a path is missing still", Case.REQUIREMENTS_MISSING, COPY, _missing(799)),
+    Scenario("a path never comes", Case.REQUIREMENTS_LIMIT, "job_error", _missing(800)),
+    Scenario("an order comes again", Case.REDELIVERED, COPY, lambda d: d.deliver(job(), redelivered=True)[0]),
+    Scenario("attempts ran out", Case.ATTEMPTS_LIMIT, "job_error", lambda d: d.deliver(job(), attempts=5)[0]),
+    Scenario("a job is black-listed", Case.BLACK_LISTED, None, _black_listed),
+    Scenario("it ended without its link", Case.REPORTED, None, _reported_without_link),
+    Scenario("its acknowledgement was lost", Case.REPORTED, None, _reported_before_the_loss),
+    Scenario("another worker had it", Case.REPORTED, None, _reported_and_back_through_another_worker),
+    Scenario("another job is initialised", Case.ENGAGED, COPY, _engaged),
+    Scenario("another job runs on without its link", Case.ENGAGED, COPY, _engaged_without_link),
+    Scenario("an order comes to a worker that waits for its own", Case.SUSPENDED, COPY, _suspended_and_waiting),
+    Scenario("an order comes during the shutdown", Case.SHUTTING_DOWN, COPY, _late_order),
+    Scenario("a job runs out of grace", Case.SHUTTING_DOWN, COPY, _out_of_grace),
+    Scenario("a job is still checked at shutdown", Case.SHUTTING_DOWN, COPY, _shut_down_while_checked),
+    Scenario("the host is gone", Case.SHUTTING_DOWN, COPY, _host_gone),
     *[
-        Scenario(f"{order_type} {job_id or ''}".strip(), Case.CONTROLLED, ANSWER, ACK, _told(order_type, job_id))
+        Scenario(f"{order_type} {job_id or ''}".strip(), Case.CONTROLLED, ANSWER, _told(order_type, job_id))
         for order_type, job_id in [
             ("init_process", 7),
             ("start_process", 7),
@@ -237,7 +225,7 @@ def _publications(effects: list[Effect]) -> list[str]:
         elif isinstance(effect, fx.PublishUnknownError):
             keys.append("job_error")
         elif isinstance(effect, fx.Delay):
-            keys.append("a copy to job_delayed")
+            keys.append(COPY)
     return keys
 
 
@@ -253,14 +241,14 @@ def test_a_delivery_is_settled_once_and_after_its_publication(scenario: Scenario
     assert len(places) == 1
     settle = driver.effects[places[0]]
     assert isinstance(settle, fx.Settle)
-    assert (settle.case, settle.settlement) == (scenario.case, scenario.settlement)
+    assert settle.case is scenario.case
     if scenario.publishes == ANSWER:
         late = driver.effects[places[0] + 1 :]
         assert not [effect for effect in late if isinstance(effect, ANSWERS)], "the answer comes before the settlement"
     elif scenario.case is Case.REPORTED:
         assert _publications(driver.effects) == ["job_completed"], "one result for the two deliveries"
     elif scenario.case is Case.SUSPENDED:
-        assert _publications(driver.effects) == ["job_completed"], "of the job whose order is waited for"
+        assert _publications(driver.effects) == ["job_completed", COPY], "of the job whose order is waited for"
     else:
         assert _publications(driver.effects) == ([scenario.publishes] if scenario.publishes else [])
         assert _publications(driver.effects[places[0] :]) == [], "published before it is settled"
@@ -268,8 +256,7 @@ def test_a_delivery_is_settled_once_and_after_its_publication(scenario: Scenario
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_the_table_says_what_the_decisions_ask_for(scenario: Scenario) -> None:
-    row = SETTLEMENT_TABLE[scenario.case]
-    assert (row.publishes, row.settlement) == (scenario.publishes, scenario.settlement)
+    assert SETTLEMENT_TABLE[scenario.case] == scenario.publishes
 
 
 def test_every_case_has_a_row_and_a_scenario() -> None:

@@ -10,7 +10,7 @@ from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.settlement import Case
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobState, failed_result
-from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results
+from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, sent_back
 
 
 def _out_of_grace(*orders: str) -> tuple[Driver, Delivery]:
@@ -114,13 +114,13 @@ def test_a_job_runs_out_of_the_grace_of_stop_worker_and_is_given_back() -> None:
     delivery, _ = driver.deliver(job())
     assert [type(effect) for effect in driver.tell("stop_worker")] == [fx.Settle, fx.PauseJobs, fx.Drain]
     assert driver.feed(ev.GraceExpired()) == [fx.StopJob(7)]
-    assert driver.end(state=JobState.STOPPED) == [fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+    assert driver.end(state=JobState.STOPPED) == [*sent_back(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
 
 
 @pytest.mark.parametrize("state", [JobState.STOPPED, JobState.ERROR])
 def test_a_job_out_of_grace_is_given_back_without_a_word(state: JobState) -> None:
     driver, delivery = _out_of_grace()
-    assert driver.end(state=state) == [fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+    assert driver.end(state=state) == [*sent_back(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
 
 
 def test_a_job_out_of_grace_that_completes_is_reported() -> None:
@@ -182,8 +182,8 @@ def test_an_initialised_job_is_not_started_any_more() -> None:
 
 LATE = pytest.mark.parametrize(
     "late",
-    [ev.RequirementsChecked(7, []), ev.RequirementsChecked(7, ["/a"]), ev.GraceExpired(), ev.LinkLost()],
-    ids=["it may run", "a path is missing", "grace is over", "the link is lost"],
+    [ev.RequirementsChecked(7, []), ev.RequirementsChecked(7, ["/a"]), ev.GraceExpired()],
+    ids=["it may run", "a path is missing", "grace is over"],
 )
 
 
@@ -205,10 +205,22 @@ def test_a_queued_job_that_did_not_run_yet_is_given_back_at_once(by_order: bool,
     driver = Driver()
     delivery, _ = driver.deliver(job(requires=["/a"]))
     ended = _shut_down(driver, by_order=by_order)
-    assert ended[by_order:] == [fx.PauseJobs(), fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
+    assert ended[by_order:] == [fx.PauseJobs(), *sent_back(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
     assert driver.lifecycle.current_job_id is None
     assert driver.feed(late) == []
     assert not of_kind(driver.effects, fx.RunJob)
+
+
+@SHUTDOWNS
+def test_a_job_given_back_whose_link_is_lost_first_is_not_left_twice(by_order: bool) -> None:
+    """Its copy is published on the next link; the order, which the broker takes back, must not stay beside it."""
+    driver = Driver()
+    driver.deliver(job(requires=["/a"]))
+    _shut_down(driver, by_order=by_order)
+    assert driver.lose_link() == [fx.Stay(), fx.ConsumeJobs()]
+    driver.feed(ev.LinkRestored())
+    back, effects = driver.deliver(job(requires=["/a"]), redelivered=True)
+    assert effects == [fx.PauseJobs(), fx.Settle(back, Case.REPORTED), fx.Terminate()]
 
 
 def test_a_queued_job_that_did_not_run_yet_goes_with_the_link_and_the_worker_ends_idle() -> None:
@@ -277,7 +289,7 @@ def test_a_worker_whose_host_is_gone_gives_its_job_back_and_fails() -> None:
     driver = Driver()
     delivery, _ = driver.deliver(job())
     effects = driver.feed(ev.HostFailed("setup() failed"))
-    assert effects == [fx.PauseJobs(), fx.Settle(delivery, Case.SHUTTING_DOWN), fx.Terminate(exit_code=1)]
+    assert effects == [fx.PauseJobs(), *sent_back(delivery, Case.SHUTTING_DOWN), fx.Terminate(exit_code=1)]
 
 
 def test_a_direct_job_cannot_be_given_back_and_is_reported() -> None:

@@ -203,4 +203,4 @@ def test_every_module_of_the_sdk_logs_by_such_a_logger():
     ]
 
     # pika's own loggers are silenced by their level.
-    assert offending == ["exchange/rabbitmq/client.py"]
+    assert offending == ["exchange/rabbitmq/adapter.py"]

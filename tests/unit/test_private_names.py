@@ -42,49 +42,74 @@ class PrivateName:
 PRIVATE_NAMES = [
     # pika
     PrivateName(
-        "exchange/rabbitmq/transport.py",
+        "exchange/rabbitmq/adapter.py",
         "pika.adapters.asyncio_connection:_AsyncioIOServicesAdapter",
-        "hand pika asyncio's own transports",
+        "hand pika timers that end the connection when they raise",
     ),
     PrivateName(
-        "exchange/rabbitmq/transport.py",
-        "pika.adapters.asyncio_connection:_AsyncioIOServicesAdapter._schedule_and_wrap_in_io_ref",
-        "give pika a handle of an attempt that it can cancel",
-        ("self", "coro", "on_done"),
-    ),
-    PrivateName(
-        "exchange/rabbitmq/transport.py",
-        "pika.adapters.asyncio_connection:_AsyncioIOServicesAdapter.create_streaming_connection",
-        "make the stream of a connected socket",
-        ("self", "protocol_factory", "sock", "on_done", "ssl_context", "server_hostname"),
-    ),
-    PrivateName(
-        "exchange/rabbitmq/client.py",
+        "exchange/rabbitmq/adapter.py",
         "pika.channel:Channel._on_deliver",
         "take a delivery between basic.cancel and its answer",
         ("self", "method_frame", "header_frame", "body"),
     ),
     PrivateName(
-        "exchange/rabbitmq/client.py",
+        "exchange/rabbitmq/adapter.py",
         "pika.channel:Channel()._consumers",
         "find the callback of a delivery",
     ),
     PrivateName(
-        "exchange/rabbitmq/client.py",
+        "exchange/rabbitmq/adapter.py",
         "pika.adapters.asyncio_connection:AsyncioConnection._create_channel",
         "have channels of its own class",
         ("self", "channel_number", "on_open_callback"),
     ),
     PrivateName(
-        "exchange/rabbitmq/client.py",
+        "exchange/rabbitmq/adapter.py",
         "pika.adapters.asyncio_connection:AsyncioConnection._terminate_stream",
         "drop a socket without a farewell",
         ("self", "error"),
     ),
     PrivateName(
-        "exchange/rabbitmq/connection.py",
-        "pika.adapters.utils.connection_workflow:AMQPConnectorStackTimeout",
-        "tell a time-out from a refusal",
+        "exchange/rabbitmq/adapter.py",
+        "pika.adapters.asyncio_connection:AsyncioConnection()._transport",
+        "see whether there is a socket to drop",
+    ),
+    PrivateName(
+        "exchange/rabbitmq/adapter.py",
+        "pika.adapters.asyncio_connection:AsyncioConnection._on_connection_close_from_broker",
+        "keep the broker's words",
+        ("self", "method_frame"),
+    ),
+    PrivateName(
+        "exchange/rabbitmq/adapter.py",
+        "pika.adapters.asyncio_connection:AsyncioConnection._on_connection_tune",
+        "name frames that are too small for AMQP",
+        ("self", "method_frame"),
+    ),
+    PrivateName(
+        "exchange/rabbitmq/adapter.py",
+        "pika.adapters.asyncio_connection:AsyncioConnection._read_frame",
+        "read field tables that pika cannot decode",
+        ("self",),
+    ),
+    PrivateName(
+        "exchange/rabbitmq/adapter.py",
+        "pika.adapters.asyncio_connection:AsyncioConnection()._frame_buffer",
+        "read field tables that pika cannot decode",
+    ),
+    *(
+        PrivateName(
+            "exchange/rabbitmq/transport.py",
+            f"pika.adapters.asyncio_connection:AsyncioConnection._proto_{name}",
+            "have pika speak over asyncio's own transports",
+            ("self", *parameters),
+        )
+        for name, parameters in {
+            "connection_made": ("transport",),
+            "connection_lost": ("error",),
+            "data_received": ("data",),
+            "eof_received": (),
+        }.items()
     ),
     # pydantic
     PrivateName(
@@ -227,6 +252,14 @@ def make_channel() -> Any:
     return pika.channel.Channel(mock.Mock(spec=["callbacks"]), 1, lambda _: None)
 
 
+def make_connection() -> Any:
+    from pika.adapters.asyncio_connection import AsyncioConnection
+    from pika.adapters.utils.nbio_interface import AbstractIOServices
+
+    services = mock.Mock(spec=AbstractIOServices)
+    return AsyncioConnection(custom_ioloop=services, internal_connection_workflow=False)
+
+
 def make_annotated() -> Any:
     import typing
 
@@ -246,6 +279,7 @@ INSTANCES: dict[str, Callable[[], Any]] = {
     "dataclass": make_dataclass,
     "logging:Formatter": lambda: pkgutil.resolve_name("logging:Formatter")("%(message)s"),
     "multiprocessing.process:Process": make_inheriting_process,
+    "pika.adapters.asyncio_connection:AsyncioConnection": make_connection,
     "pika.channel:Channel": make_channel,
     "typing:Annotated": make_annotated,
     "typing:ForwardRef": lambda: pkgutil.resolve_name("typing:ForwardRef")("Later"),

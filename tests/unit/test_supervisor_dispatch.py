@@ -13,7 +13,7 @@ from mcai_worker_sdk.host.base import JobUsage
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.settlement import Case
-from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import (
     Activity,
@@ -37,9 +37,9 @@ SO_FAR = {"execution_duration_seconds": 2.0, "cpu_time_seconds": 1.0}
 
 #: Every effect, and the calls that follow from it.
 CALLS: list[tuple[fx.Effect, list[tuple[Any, ...]]]] = [
-    (fx.Settle(DELIVERY, Case.COMPLETED), [("settle", DELIVERY, Settlement.ACK)]),
-    (fx.Settle(DELIVERY, Case.SHUTTING_DOWN), [("settle", DELIVERY, Settlement.REQUEUE)]),
-    (fx.Delay(DELIVERY), [("delay", DELIVERY)]),
+    (fx.Settle(DELIVERY, Case.COMPLETED), [("settle", DELIVERY)]),
+    (fx.Settle(DELIVERY, Case.SHUTTING_DOWN), [("settle", DELIVERY)]),
+    (fx.Delay(DELIVERY, 7, Count.PUT_BACKS), [("delay", DELIVERY, 7, Count.PUT_BACKS)]),
     (fx.PublishResult(RESULT), [("on_result", RESULT), ("publish", RESULT)]),
     (fx.PublishUnknownError("no job"), [("publish", UnknownJobError("no job"))]),
     (fx.ReportJob(1, JobState.PROCESSING), [("publish", JobResult(1, JobState.PROCESSING, **SO_FAR))]),
@@ -100,11 +100,11 @@ class Recorder:
     async def publish(self, response: Any) -> None:
         self.calls.append(("publish", response))
 
-    async def delay(self, delivery: Delivery) -> None:
-        self.calls.append(("delay", delivery))
+    async def delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
+        self.calls.append(("delay", delivery, job_id, count))
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        self.calls.append(("settle", delivery, settlement))
+    async def settle(self, delivery: Delivery) -> None:
+        self.calls.append(("settle", delivery))
 
     async def consume_jobs(self) -> None:
         self.calls.append(("consume_jobs",))

@@ -7,10 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.responses import Response
 
-__all__ = ["Delivered", "Exchange", "ExchangeEvent", "ExchangeFailed", "LinkLost", "LinkRestored"]
+__all__ = [
+    "Delivered",
+    "Exchange",
+    "ExchangeEvent",
+    "ExchangeFailed",
+    "LinkLost",
+    "LinkRestored",
+    "MessageRefusedError",
+]
+
+
+class MessageRefusedError(ExchangeError):
+    """Raised when the broker will never take a message: it is too large, or not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class Exchange(Protocol):
         Publish and wait until the broker confirmed. Survives reconnections: it returns only once it is safe.
 
         Raises:
+            MessageRefusedError: The broker will never take it.
             ExchangeError: The exchange was closed before the confirmation came.
         """
         ...
@@ -75,13 +88,21 @@ class Exchange(Protocol):
         with :meth:`publish`: a job's last progression is sent before its result."""
         ...
 
-    async def delay(self, delivery: Delivery) -> None:
-        """Publish a copy to the delay exchange with ``soft_reject`` raised by one, and wait for its confirmation.
-        The original still has to be settled."""
+    async def delay(self, delivery: Delivery, count: Count) -> None:
+        """
+        Publish a copy of an order, one of its counts raised, to come back to the job queue after 5 s.
+
+        It returns once a queue has taken the copy, over as many connections as it takes. The original still has to be
+        settled.
+
+        Raises:
+            MessageRefusedError: The broker will never take it.
+            ExchangeError: The exchange was closed before the confirmation came.
+        """
         ...
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Settle a delivery. One of a lost link is dropped with a log line: the broker has taken it back already."""
+    async def settle(self, delivery: Delivery) -> None:
+        """Acknowledge a delivery. One of a lost link is left with a log line: the broker has taken it back already."""
         ...
 
     async def consume_jobs(self) -> None:

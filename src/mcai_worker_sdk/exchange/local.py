@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.responses import Response
 
 __all__ = ["LocalExchange", "read_source_order"]
@@ -55,8 +55,8 @@ class LocalExchange:
     def __init__(self, now: Callable[[], str], on_response: Callable[[Response], None]) -> None:
         self._now = now
         self._on_response = on_response
-        self.settled: list[tuple[Delivery, Settlement]] = []
-        """Every settlement so far, in order."""
+        self.sent_back: list[Delivery] = []
+        """The orders that were not run: another job is in hand, or the worker ends."""
 
     async def publish(self, response: Response) -> None:
         """Log a response."""
@@ -66,13 +66,13 @@ class LocalExchange:
         """Log a progression."""
         self._log(response)
 
-    async def delay(self, delivery: Delivery) -> None:
-        """There is no delay queue here: local orders fail at once when a requirement is missing."""
-        raise ExchangeError(f"A local order cannot be delayed ({len(delivery.body)} bytes).")
+    async def delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
+        """Note the order: there is no delay queue here, and nobody it could come back to."""
+        del job_id, count
+        self.sent_back.append(delivery)
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Note the settlement."""
-        self.settled.append((delivery, settlement))
+    async def settle(self, delivery: Delivery) -> None:
+        """Do nothing: the order is a file, and stays one."""
 
     async def consume_jobs(self) -> None:
         """Orders are fed one by one."""

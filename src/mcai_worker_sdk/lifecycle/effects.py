@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mcai_worker_sdk.lifecycle.settlement import SETTLEMENT_TABLE, Case
-from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState
 
@@ -44,22 +44,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Settle a delivery. Comes after the publications it depends on; those must be confirmed before."""
+    """Acknowledge a delivery. Comes after the publications it depends on; those must be confirmed before."""
 
     delivery: Delivery
     case: Case
 
-    @property
-    def settlement(self) -> Settlement:
-        """What the settlement table says for the case."""
-        return SETTLEMENT_TABLE[self.case].settlement
-
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Publish a copy of the order to the delay exchange, ``soft_reject`` raised by one, and have it confirmed."""
+    """Publish a copy of the order to the delay exchange, one of its counts raised, and have it confirmed."""
 
     delivery: Delivery
+    job_id: int
+    count: Count
 
 
 @dataclass(frozen=True, slots=True)

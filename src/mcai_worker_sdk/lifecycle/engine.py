@@ -25,10 +25,11 @@ from mcai_worker_sdk.lifecycle.refusals import (
 )
 from mcai_worker_sdk.lifecycle.reported import ReportedOrders, ReturnWatch
 from mcai_worker_sdk.lifecycle.settlement import CASE_OF_STATE, Case
-from mcai_worker_sdk.lifecycle.state import STATE_OF_PHASE, CurrentJob, Phase
+from mcai_worker_sdk.lifecycle.state import MOST_RETURNS, STATE_OF_PHASE, CurrentJob, Phase
 from mcai_worker_sdk.protocol import orders
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+from mcai_worker_sdk.protocol.texts import cut_text
 
 __all__ = ["Lifecycle", "LifecycleOptions"]
 
@@ -149,8 +150,7 @@ class Lifecycle:
             return [*self._accept_direct_job(delivery, order), fx.Settle(delivery, Case.CONTROLLED)]
         job = self._current
         if job is not None and job.is_redelivered_by(delivery, order.job_id):
-            job.delivery = delivery
-            return self._adjust_consuming()
+            return self._adopt(delivery, job)
         if self._reported.take(order.job_id, delivery):
             # Paused before the acknowledgement, which would bring the next order.
             paused = self._adjust_consuming()
@@ -160,17 +160,20 @@ class Lifecycle:
         if refusal is not None:
             # No second one is asked for: the same would come, over and over.
             self._controls.holding_off = job is not None
-            return [*self._adjust_consuming(), fx.Settle(delivery, refusal), *self._end_if_done()]
+            # That somebody lost it before would not show in a copy any more: then that is counted.
+            count = Count.ATTEMPTS if delivery.was_lost else Count.PUT_BACKS
+            put_back = self._send_back(delivery, order.job_id, refusal, count)
+            return [*self._adjust_consuming(), *put_back, *self._end_if_done()]
         if order.job_id in self._black_list:
             return [
                 fx.Warn("The job is on the black list: its order is dropped.", order.job_id),
                 self._black_list.drop(order.job_id),
                 self._settle_job(delivery, order.job_id, Case.BLACK_LISTED),
             ]
-        if delivery.redelivered and not delivery.counted:
+        if delivery.was_lost:
             return [
                 fx.Warn("The order was delivered before: it goes through the delay queue once.", order.job_id),
-                fx.Settle(delivery, Case.REDELIVERED),
+                *self._send_back(delivery, order.job_id, Case.REDELIVERED, Count.ATTEMPTS),
             ]
         if delivery.attempts > self._options.attempts_limit:
             return self._fail(
@@ -180,6 +183,14 @@ class Lifecycle:
                 Case.ATTEMPTS_LIMIT,
             )
         return self._accept(delivery, order)
+
+    def _adopt(self, delivery: Delivery, job: CurrentJob) -> list[Effect]:
+        """The order of the job in hand is back: it waits here for the job's end again."""
+        if delivery.returns >= MOST_RETURNS:
+            # One more may be one too many for the queue's delivery limit. A copy begins at none.
+            return self._send_back(delivery, job.job_id, Case.REDELIVERED, Count.ATTEMPTS)
+        job.delivery = delivery
+        return self._adjust_consuming()
 
     def _accept(self, delivery: Delivery, order: orders.JobOrder) -> list[Effect]:
         try:
@@ -215,12 +226,15 @@ class Lifecycle:
     def _fail(self, delivery: Delivery, job_id: int, message: str, case: Case) -> list[Effect]:
         return [refused(job_id, message), self._settle_job(delivery, job_id, case)]
 
-    def _settle_job(self, delivery: Delivery, job_id: int, case: Case) -> Effect:
+    def _settle_job(self, delivery: Delivery, job_id: int, case: Case, *, counted: bool = False) -> Effect:
         """Settle a queued job's order, and remember it while the broker may not know that it is done with."""
-        settle = fx.Settle(delivery, case)
-        if settle.settlement is Settlement.ACK:
-            self._reported.acknowledged(job_id, delivery)
-        return settle
+        self._reported.acknowledged(job_id, delivery, counted=counted)
+        return fx.Settle(delivery, case)
+
+    def _send_back(self, delivery: Delivery, job_id: int, case: Case, count: Count) -> list[Effect]:
+        """Have a copy of an order take its place: it comes back after 5 s, here or elsewhere."""
+        settle = self._settle_job(delivery, job_id, case, counted=count is Count.ATTEMPTS)
+        return [fx.Delay(delivery, job_id, count), settle]
 
     def _let_go(self) -> None:
         """No job is in hand any more, so nothing keeps other orders away."""
@@ -244,7 +258,7 @@ class Lifecycle:
             return self._run(job)
         self._let_go()
         return [
-            *self._requirements_missing(job.job_id, job.delivery, ", ".join(event.missing)),
+            *self._requirements_missing(job.job_id, job.delivery, cut_text(", ".join(event.missing))),
             *self._adjust_consuming(),
         ]
 
@@ -256,8 +270,7 @@ class Lifecycle:
             return self._fail(delivery, job_id, message, Case.REQUIREMENTS_LIMIT)
         return [
             fx.Warn(f"Required paths do not exist yet: {missing}. The order comes back in 5 s.", job_id),
-            fx.Delay(delivery),
-            self._settle_job(delivery, job_id, Case.REQUIREMENTS_MISSING),
+            *self._send_back(delivery, job_id, Case.REQUIREMENTS_MISSING, Count.SOFT_REJECTS),
         ]
 
     # Direct orders about one job
@@ -349,7 +362,10 @@ class Lifecycle:
         self._reported = ReportedOrders()
         given_back: list[Effect] = []
         if job is not None and job.delivery is not None:
-            given_back = [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
+            given_back = [
+                fx.Delay(job.delivery, job.job_id, Count.PUT_BACKS),
+                fx.Settle(job.delivery, Case.SHUTTING_DOWN),
+            ]
         elif job is not None and not job.queued:
             given_back = [fx.PublishResult(failed_result(job.job_id, message))]
         return [*self._adjust_consuming(), *given_back, fx.Terminate(exit_code=1)]
@@ -403,7 +419,9 @@ class Lifecycle:
         # What the orchestrator itself asked to end is reported: given back, it would run again elsewhere.
         told_to_end = job.stop_requested or job.expired
         if job.abandoned and job.queued and result.state is not JobState.COMPLETED and not told_to_end:
-            return [] if job.delivery is None else [fx.Settle(job.delivery, Case.SHUTTING_DOWN)]
+            if job.delivery is None:
+                return []
+            return self._send_back(job.delivery, job.job_id, Case.SHUTTING_DOWN, Count.PUT_BACKS)
         if job.delivery is not None:
             return [publication, self._settle_job(job.delivery, job.job_id, CASE_OF_STATE[result.state])]
         if job.queued:
@@ -415,7 +433,7 @@ class Lifecycle:
     def _link_lost(self) -> list[Effect]:
         self._watch.linked = False
         # Nobody hears of a loss after the worker's end but while a result, and what follows from it, is not through.
-        ended_too_early = self._reported.link_lost(unsettled=self._terminated)
+        ended_too_early = self._reported.link_lost(unsettled=self._terminated and self._controls.host_ready)
         stay: list[Effect] = [fx.Stay()] if ended_too_early else []
         self._terminated &= not ended_too_early
         job = self._current

@@ -12,7 +12,7 @@ from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 
 __all__ = ["ReportedOrders", "ReturnWatch"]
 
-_OrderKey: TypeAlias = tuple[int, bytes, int]
+_OrderKey: TypeAlias = tuple[int, bytes, int, int]
 
 
 @dataclass(slots=True)
@@ -21,8 +21,14 @@ class _Expected:
 
     attempts: int
     """What it had when it was done with."""
+    counted: bool
+    """A copy with one attempt more took its place, so what comes with more attempts is not the order itself."""
     overtaken: int = 0
     """How many other orders came since."""
+
+    def is_still(self, delivery: Delivery) -> bool:
+        """Whether a delivery that came back is the order, and not the copy that took its place."""
+        return not self.counted or delivery.attempts == self.attempts
 
 
 class ReportedOrders:
@@ -31,8 +37,8 @@ class ReportedOrders:
 
     An acknowledgement has no answer in AMQP: it is proven by the next delivery of the same consumer. Until then, and
     whenever the link is lost before, the order can come back and must not run again. An order is known by
-    its job id, its body and its soft rejects (the delayed copy is not the order itself), and only one that came back is
-    recognised: a fresh order with the same id is a new run, and what was remembered of it is over.
+    its job id, its body and the counts that a copy by this worker raises (the copy is not the order itself). Only one
+    that came back is recognised: a fresh order with the same id is a new run, and what was remembered of it is over.
 
     Nor is it remembered for ever. StepFlow may order a failed job again with the same id and body; if another worker
     has that order first and gives it back, nothing tells it from the old one, and acknowledging it would lose the job.
@@ -55,7 +61,7 @@ class ReportedOrders:
     OVERTAKERS = 100
 
     def __init__(self) -> None:
-        self._unproven: tuple[_OrderKey, int] | None = None
+        self._unproven: tuple[_OrderKey, _Expected] | None = None
         self._expected: dict[_OrderKey, _Expected] = {}
         self._awaited = False
 
@@ -69,9 +75,16 @@ class ReportedOrders:
         """Whether one is certain to come back, and likely to be the next: worth waiting for, even at the end."""
         return self._awaited and self.expects_any
 
-    def acknowledged(self, job_id: int, delivery: Delivery) -> None:
-        """The order is being acknowledged."""
-        self._unproven = _key(job_id, delivery), delivery.attempts
+    def acknowledged(self, job_id: int, delivery: Delivery, *, counted: bool = False) -> None:
+        """
+        The order is being acknowledged.
+
+        Args:
+            job_id: The job.
+            delivery: Its order.
+            counted: A copy with one attempt more takes its place.
+        """
+        self._unproven = _key(job_id, delivery), _Expected(delivery.attempts, counted)
 
     def reported_without_link(self, job_id: int, delivery: Delivery, *, overtaken: bool) -> None:
         """
@@ -82,7 +95,7 @@ class ReportedOrders:
             delivery: Its order.
             overtaken: Another order came while it was expected: it is with another worker, or far behind.
         """
-        self._expect(_key(job_id, delivery), delivery.attempts)
+        self._expect(_key(job_id, delivery), _Expected(delivery.attempts, counted=False))
         self._awaited = not overtaken
 
     def link_lost(self, *, unsettled: bool) -> bool:
@@ -109,8 +122,15 @@ class ReportedOrders:
 
     def take(self, job_id: int, delivery: Delivery) -> bool:
         """Whether this delivery is an order that is done with; it is forgotten then."""
-        expected = self._expected.pop(_key(job_id, delivery), None)
-        return expected is not None and came_back(delivery, expected.attempts)
+        key = _key(job_id, delivery)
+        expected = self._expected.get(key)
+        if expected is None:
+            return False
+        returned = came_back(delivery, expected.attempts)
+        if returned and not expected.is_still(delivery):
+            return False
+        del self._expected[key]
+        return returned
 
     def overtake(self) -> None:
         """Another order came first."""
@@ -127,8 +147,8 @@ class ReportedOrders:
         """The worker cannot wait any longer."""
         self._awaited = False
 
-    def _expect(self, key: _OrderKey, attempts: int) -> None:
-        self._expected[key] = _Expected(attempts)
+    def _expect(self, key: _OrderKey, expected: _Expected) -> None:
+        self._expected[key] = expected
         if len(self._expected) > self.CAPACITY:
             del self._expected[next(iter(self._expected))]
 
@@ -174,4 +194,4 @@ class ReturnWatch:
 
 
 def _key(job_id: int, delivery: Delivery) -> _OrderKey:
-    return job_id, delivery.body, delivery.soft_rejects
+    return job_id, delivery.body, delivery.soft_rejects, delivery.put_backs

@@ -1,19 +1,20 @@
 """
-The settlement table: for every case, what is published before, and what happens to the delivery.
+The settlement table: for every case, what is published before the delivery is acknowledged.
 
 The engine settles only through a :class:`Case`; the docs print this table and the tests go through it row by row.
+An order that is not done with goes through the delay queue as a copy, which is published and confirmed like a result.
+A broker can put a message back, or dead-letter it, by itself, but it counts as a failure what is none (quorum queues
+drop what was put back too often), and drops in silence what finds no delay queue.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from mcai_worker_sdk.protocol.delivery import Settlement
 from mcai_worker_sdk.protocol.responses import JobState
 
-__all__ = ["CASE_OF_STATE", "SETTLEMENT_TABLE", "Case", "Row"]
+__all__ = ["CASE_OF_STATE", "SETTLEMENT_TABLE", "Case"]
 
 
 class Case(enum.Enum):
@@ -35,16 +36,6 @@ class Case(enum.Enum):
     CONTROLLED = "a direct message was answered"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the table."""
-
-    publishes: str | None
-    """Routing key of what is published, and confirmed, before the settlement."""
-    settlement: Settlement
-    """What happens to the delivery."""
-
-
 #: The case of a job's end.
 CASE_OF_STATE: Mapping[JobState, Case] = {
     JobState.COMPLETED: Case.COMPLETED,
@@ -52,19 +43,20 @@ CASE_OF_STATE: Mapping[JobState, Case] = {
     JobState.ERROR: Case.FAILED,
 }
 
-SETTLEMENT_TABLE: Mapping[Case, Row] = {
-    Case.COMPLETED: Row("job_completed", Settlement.ACK),
-    Case.STOPPED: Row("job_stopped", Settlement.ACK),
-    Case.FAILED: Row("job_error", Settlement.ACK),
-    Case.UNREADABLE: Row("job_error", Settlement.ACK),
-    Case.REQUIREMENTS_MISSING: Row("a copy to job_delayed", Settlement.ACK),
-    Case.REQUIREMENTS_LIMIT: Row("job_error", Settlement.ACK),
-    Case.REDELIVERED: Row(None, Settlement.REJECT),
-    Case.ATTEMPTS_LIMIT: Row("job_error", Settlement.ACK),
-    Case.BLACK_LISTED: Row(None, Settlement.ACK),
-    Case.REPORTED: Row(None, Settlement.ACK),
-    Case.ENGAGED: Row(None, Settlement.REQUEUE),
-    Case.SUSPENDED: Row(None, Settlement.REQUEUE),
-    Case.SHUTTING_DOWN: Row(None, Settlement.REQUEUE),
-    Case.CONTROLLED: Row("the order's answer, if it has one", Settlement.ACK),
+#: Of each case, what is published, and confirmed, before the settlement: its routing key, or words for it.
+SETTLEMENT_TABLE: Mapping[Case, str | None] = {
+    Case.COMPLETED: "job_completed",
+    Case.STOPPED: "job_stopped",
+    Case.FAILED: "job_error",
+    Case.UNREADABLE: "job_error",
+    Case.REQUIREMENTS_MISSING: "a copy to job_delayed",
+    Case.REQUIREMENTS_LIMIT: "job_error",
+    Case.REDELIVERED: "a copy to job_delayed",
+    Case.ATTEMPTS_LIMIT: "job_error",
+    Case.BLACK_LISTED: None,
+    Case.REPORTED: None,
+    Case.ENGAGED: "a copy to job_delayed",
+    Case.SUSPENDED: "a copy to job_delayed",
+    Case.SHUTTING_DOWN: "a copy to job_delayed",
+    Case.CONTROLLED: "the order's answer, if it has one",
 }

@@ -10,7 +10,11 @@ from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobState
 
-__all__ = ["STATE_OF_PHASE", "CurrentJob", "Phase", "came_back"]
+__all__ = ["MOST_RETURNS", "STATE_OF_PHASE", "CurrentJob", "Phase", "came_back"]
+
+#: How often the broker may have taken the order of a running job back before a copy takes its place. A worker cannot
+#: ask for a queue's delivery limit, beyond which orders are lost: RabbitMQ's own is 20, and a policy may set any.
+MOST_RETURNS = 3
 
 
 class Phase(enum.Enum):

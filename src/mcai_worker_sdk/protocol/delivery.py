@@ -1,13 +1,11 @@
-"""One message as the exchange delivered it, and the ways to settle it."""
+"""One message as the exchange delivered it, and what its copy may count."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-__all__ = ["Delivery", "Lane", "Settlement"]
+__all__ = ["Count", "Delivery", "Lane"]
 
 
 class Lane(enum.Enum):
@@ -19,15 +17,15 @@ class Lane(enum.Enum):
     """The worker's own direct-messaging queue."""
 
 
-class Settlement(enum.Enum):
-    """What the exchange does with a delivery in the end. Every delivery gets exactly one."""
+class Count(enum.Enum):
+    """What a copy of an order, sent through the delay queue in its place, counts one more of."""
 
-    ACK = "ack"
-    """Done: the broker forgets it."""
-    REJECT = "reject"
-    """To the delay queue, which counts the attempt and returns it after 5 s (dead-lettered, x-death + 1)."""
-    REQUEUE = "requeue"
-    """Back to the head of the job queue, untouched, for any worker."""
+    ATTEMPTS = "attempts"
+    """Its worker or its link ended while it was there; nobody knows how far it came."""
+    SOFT_REJECTS = "soft_rejects"
+    """What it requires does not exist yet."""
+    PUT_BACKS = "put_backs"
+    """A worker gave it back in good order: that is nobody's failure, and counts against nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +33,7 @@ class Delivery:
     """
     One delivered message. Compared by identity: two deliveries of the same bytes are two deliveries.
 
-    An exchange may subclass it to keep what it needs for settling (delivery tag, channel epoch, AMQP properties).
+    An exchange may subclass it to keep what it needs for settling and copying (delivery tag, channel, properties).
     """
 
     body: bytes
@@ -45,10 +43,17 @@ class Delivery:
     redelivered: bool = False
     """The broker delivered it before, here or elsewhere, and got no settlement."""
     attempts: int = 0
-    """Failed attempts the broker counted: x-death of this queue with reason ``rejected``, plus x-delivery-count."""
-    counted: bool = False
-    """The redelivery itself is already in ``attempts`` (quorum queues), so no trip through the delay queue is due."""
+    """How often its worker or its link ended while it was there, as its headers say."""
     soft_rejects: int = 0
     """How often its requirements were found missing (header ``soft_reject``)."""
-    headers: Mapping[str, Any] = field(default_factory=dict)
-    """Application headers, as they came."""
+    put_backs: int = 0
+    """How often a worker gave it back in good order."""
+    returns: int = 0
+    """How often the broker itself took this very message back: what a quorum queue's delivery limit goes by."""
+    given_back: bool = False
+    """It was delivered before, and the broker says that it was given back in good order."""
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether somebody had it, and lost it as far as anybody knows."""
+        return self.redelivered and not self.given_back

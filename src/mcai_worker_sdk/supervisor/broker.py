@@ -171,6 +171,8 @@ class BrokerSupervisor:
             case ev.HostFailed():
                 _logger.error("The worker cannot run jobs: %s", event.message)
                 await self._dispatcher.handle(event)
+                # What it has to say, or gives back, must not keep it for ever where the broker is away.
+                asyncio.get_running_loop().call_later(2 * STOP_SECONDS, self._finish, 1)
             case _:
                 await self._dispatcher.handle(event)
 

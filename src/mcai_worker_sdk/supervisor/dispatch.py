@@ -12,7 +12,7 @@ from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Delivery, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.responses import (
     BlackListReport,
     JobResult,
@@ -39,11 +39,11 @@ class ResponseExchange(Protocol):
     def publish_progression(self, response: Response) -> None:
         """Publish without waiting."""
 
-    async def delay(self, delivery: Delivery) -> None:
-        """Publish a copy to the delay exchange."""
+    async def delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
+        """Publish a copy of the job's order to the delay exchange, one of its counts raised."""
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Settle a delivery."""
+    async def settle(self, delivery: Delivery) -> None:
+        """Acknowledge a delivery."""
 
     async def consume_jobs(self) -> None:
         """Take orders."""
@@ -142,13 +142,13 @@ class Dispatcher:
             case fx.PublishResult():
                 await self._publish_result(effect)
             case fx.Settle():
-                await self._exchange.settle(effect.delivery, effect.settlement)
+                await self._exchange.settle(effect.delivery)
             case fx.CheckRequirements():
                 self._check_requirements(effect.job_id, effect.paths)
             case fx.ConsumeJobs() | fx.PauseJobs():
                 await self._switch_consuming(effect)
             case fx.Delay():
-                await self._exchange.delay(effect.delivery)
+                await self._exchange.delay(effect.delivery, effect.job_id, effect.count)
             case fx.Warn():
                 _logger.warning("%s", effect.message, extra={"job_id": effect.job_id})
             case fx.Drain() | fx.Terminate() | fx.Stay() | fx.AwaitReturn():

@@ -18,7 +18,6 @@ from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Settlement
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
 from mcai_worker_sdk.services.system_info import SystemSampler
@@ -163,7 +162,7 @@ class LocalSupervisor:
             return _LEFT
         self._take(ev.OrderReceived(delivery, order))
         self._job_id = None
-        if self._exchange.settled[-1] != (delivery, Settlement.ACK):
+        if delivery in self._exchange.sent_back:
             return self._unread(
                 f"Source order {str(path)!r} was not run: another job is initialised, or the worker was told to end."
             )

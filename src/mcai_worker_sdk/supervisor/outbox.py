@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.exchange.base import Exchange
+from mcai_worker_sdk.exchange.base import Exchange, MessageRefusedError
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Response, UnknownJobError, failed_result
 
 __all__ = ["Outbox"]
@@ -18,6 +18,8 @@ _logger = get_logger(__name__)
 
 #: How long the loop waits for a broker that is slow, or behind a dead link that nobody noticed yet, in seconds.
 PATIENCE_SECONDS = 1.0
+#: What is said of a job when the broker takes nothing longer.
+SHORTEST = "The broker refused the job's result."
 
 
 class Outbox:
@@ -62,11 +64,11 @@ class Outbox:
         """Publish without waiting."""
         self._exchange.publish_progression(response)
 
-    async def delay(self, delivery: Delivery) -> None:
-        """Publish a copy to the delay exchange, in its turn."""
-        self._add(lambda: self._exchange.delay(delivery))
+    async def delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
+        """Publish a copy to the delay exchange, in its turn; where it is refused, the job ends in an error."""
+        self._add(lambda: self._delay(delivery, job_id, count))
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
+    async def settle(self, delivery: Delivery) -> None:
         """
         Settle an order of the job queue in its turn, after what it depends on; a direct message at once.
 
@@ -74,9 +76,9 @@ class Outbox:
         message away.
         """
         if self._steps and delivery.lane is Lane.JOBS:
-            self._add(lambda: self._exchange.settle(delivery, settlement))
+            self._add(lambda: self._exchange.settle(delivery))
         else:
-            await self._exchange.settle(delivery, settlement)
+            await self._exchange.settle(delivery)
 
     async def consume_jobs(self) -> None:
         """Take orders, once what is here is settled: the next delivery proves the acknowledgement before it."""
@@ -102,7 +104,10 @@ class Outbox:
                 self._late.add(answer)
                 answer.add_done_callback(self._came_late)
         if answer.done():
-            answer.result()
+            try:
+                answer.result()
+            except MessageRefusedError as error:
+                _logger.warning("An answer is not published: %s", error)
 
     def _came_late(self, answer: asyncio.Future[None]) -> None:
         self._late.discard(answer)
@@ -136,22 +141,29 @@ class Outbox:
         if error is not None:
             self._on_failure(error)
 
-    async def _publish_end(self, response: Response) -> None:
+    async def _publish_end(self, response: JobResult | UnknownJobError) -> None:
+        """Publish a job's end. Whatever comes of it, the order is settled: refused, it is said in fewer words."""
+        refusal = await self._refused(response)
+        if refusal is not None:
+            refusal = await self._refused(_failure(response, str(refusal)))
+        if refusal is not None:
+            await self._refused(_failure(response, SHORTEST))
+
+    async def _refused(self, response: JobResult | UnknownJobError) -> MessageRefusedError | None:
+        """Publish, and tell why the broker refused, if it did."""
         try:
             await self._exchange.publish(response)
-        except ExchangeError as error:
-            if not isinstance(response, JobResult):
-                raise
-            # The broker refuses its size, or the exchange is closed, which refuses this one too.
-            _logger.error("The job's result is not published: %s", error, extra={"job_id": response.job_id})
-            await self._exchange.publish(
-                failed_result(
-                    response.job_id,
-                    str(error),
-                    execution_duration_seconds=response.execution_duration_seconds,
-                    cpu_time_seconds=response.cpu_time_seconds,
-                )
-            )
+        except MessageRefusedError as error:
+            job_id = response.job_id if isinstance(response, JobResult) else None
+            _logger.error("A job's end is not published: %s", error, extra={"job_id": job_id})
+            return error
+        return None
+
+    async def _delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
+        try:
+            await self._exchange.delay(delivery, count)
+        except MessageRefusedError as error:
+            await self._publish_end(failed_result(job_id, f"The order cannot go through the delay queue. {error}"))
 
     async def _consume_if_wanted(self) -> None:
         if not self._wants_jobs:
@@ -160,3 +172,15 @@ class Outbox:
             await self._exchange.consume_jobs()
         except ExchangeError as error:
             self._on_failure(error)
+
+
+def _failure(response: JobResult | UnknownJobError, message: str) -> JobResult | UnknownJobError:
+    """The same end in other words."""
+    if isinstance(response, UnknownJobError):
+        return UnknownJobError(message)
+    return failed_result(
+        response.job_id,
+        message,
+        execution_duration_seconds=response.execution_duration_seconds,
+        cpu_time_seconds=response.cpu_time_seconds,
+    )

@@ -1,34 +1,34 @@
 """
 The AMQP client: pika's asyncio adapter as connections and channels one can await.
 
-Everything here belongs to the event loop's thread. Writing (publish, ack, reject) never waits: frames go whole into the
+Everything here belongs to the event loop's thread. Writing (publish, ack) never waits: frames go whole into the
 client's buffer in the order of the calls, so that no cancellation can tear one apart.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import pika  # type: ignore[import-untyped]
-import pika.channel  # type: ignore[import-untyped]
 import pika.exceptions  # type: ignore[import-untyped]
-from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
 
-from mcai_worker_sdk.exchange.rabbitmq.transport import LoopServices
+from mcai_worker_sdk.exchange.rabbitmq.adapter import PikaConnection, TuningError, server_version
+from mcai_worker_sdk.exchange.rabbitmq.fields import MessageProperties
+from mcai_worker_sdk.exchange.rabbitmq.transport import Endpoint, Stream, open_stream
 
-__all__ = ["AmqpChannel", "AmqpClosed", "AmqpConnection", "IncomingMessage", "causes_of"]
-
-#: Every failure of the client reaches us as an exception and is logged once, by us, in our words.
-logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
+__all__ = ["AmqpChannel", "AmqpClosed", "AmqpConnection", "IncomingMessage"]
 
 #: Longest wait for the answer to a declaration, a consume, a cancel: a cluster without a majority answers late.
 RPC_TIMEOUT_SECONDS = 15.0
+#: Channels of a worker: publishing, jobs, direct messages.
+CHANNELS = 3
+#: A content header's frame without the properties: the frame's own eight bytes, class, weight and size of the body.
+CONTENT_HEADER_BYTES = 20
 #: A healthy broker sends something every half heartbeat; silence of this many heartbeats means the link is half-open.
 SILENT_HEARTBEATS = 1.5
 #: How often the silence is measured, in heartbeats.
@@ -57,8 +57,7 @@ class IncomingMessage:
     redelivered: bool
     exchange: str
     routing_key: str
-    properties: Any
-    """pika's ``BasicProperties``."""
+    properties: MessageProperties
     body: bytes
 
 
@@ -157,18 +156,16 @@ class AmqpChannel:
         """Send one message; its confirmation is the next tag."""
         self._channel.basic_publish(exchange, routing_key, body, properties, mandatory)
 
+    def takes(self, properties: MessageProperties) -> bool:
+        """Whether properties fit into a frame: a content header cannot be cut."""
+        frame_max: int = self._channel.connection.params.frame_max
+        return len(properties.data) <= frame_max - CONTENT_HEADER_BYTES
+
     def acknowledge(self, tag: int) -> bool:
         """Acknowledge; False when the tag is not, or no longer, open on this channel."""
         if not self._take(tag):
             return False
         self._channel.basic_ack(tag)
-        return True
-
-    def reject(self, tag: int, *, requeue: bool) -> bool:
-        """Reject; False when the tag is not, or no longer, open on this channel."""
-        if not self._take(tag):
-            return False
-        self._channel.basic_reject(tag, requeue)
         return True
 
     def close(self) -> None:
@@ -191,38 +188,18 @@ class AmqpChannel:
         answer: asyncio.Future[Any] = self._loop.create_future()
         try:
             method(callback=partial(_resolve, answer))
-        except pika.exceptions.AMQPError as error:
+        except (pika.exceptions.AMQPError, UnicodeError, struct.error) as error:
+            # The channel is closed; or what is asked for cannot be written, a name that is no text, too large a number.
             raise self.closed.result() if self.closed.done() else _as_closed(error) from error
         return await _first(answer, self.closed)
-
-
-class _Channel(pika.channel.Channel):  # type: ignore[misc]
-    def _on_deliver(self, method_frame: Any, header_frame: Any, body: bytes) -> None:
-        """
-        Hand every delivery over, also between ``basic.cancel`` and its answer.
-
-        pika rejects those to the queue, where they would come back marked as redelivered and be counted as an attempt.
-        """
-        method = method_frame.method
-        consumer = self._consumers.get(method.consumer_tag)
-        if consumer is not None:
-            consumer(self, method, header_frame.properties, body)
-
-
-class _Connection(AsyncioConnection):  # type: ignore[misc]
-    def _create_channel(self, channel_number: int, on_open_callback: Callable[..., Any]) -> _Channel:
-        return _Channel(self, channel_number, on_open_callback)
-
-    def abort(self, reason: str) -> None:
-        """Drop the socket without a farewell."""
-        if not self.is_closed:
-            self._terminate_stream(pika.exceptions.StreamLostError(reason))
 
 
 class AmqpConnection:
     """One open connection."""
 
-    def __init__(self, connection: _Connection, closed: asyncio.Future[AmqpClosed], heartbeat_seconds: float) -> None:
+    def __init__(
+        self, connection: PikaConnection, closed: asyncio.Future[AmqpClosed], heartbeat_seconds: float
+    ) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._bytes_seen = -1
@@ -236,33 +213,38 @@ class AmqpConnection:
     @classmethod
     async def open(cls, parameters: Any, *, heartbeat_seconds: float) -> AmqpConnection:
         """
-        Connect, authenticate and open the virtual host.
+        Connect, authenticate and open the virtual host. One that fails or is cancelled leaves nothing open.
 
         Args:
-            parameters: pika's ``ConnectionParameters``.
+            parameters: pika's ``ConnectionParameters``; its ``stack_timeout`` bounds all of it.
             heartbeat_seconds: Heartbeat; 0 for none.
 
         Raises:
-            AmqpClosed: It did not succeed; :func:`causes_of` tells the causes.
+            AmqpClosed: It did not succeed; the cause is the ``OSError``, or pika's exception.
         """
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         closed: asyncio.Future[AmqpClosed] = loop.create_future()
-
-        def on_open(_connection: Any) -> None:
-            _resolve(opened, None)
-
-        def on_closed(_connection: Any, error: Exception) -> None:
-            _resolve(closed, _as_closed(error))
-
-        connection = _Connection(parameters, on_open, on_closed, on_closed, LoopServices(loop))
+        connection = PikaConnection(
+            parameters,
+            lambda: _resolve(opened, None),
+            lambda error: _resolve(closed, _as_closed(error)),
+        )
+        stream: Stream | None = None
         try:
-            await _first(opened, closed, bounded=False)
+            async with asyncio.timeout(parameters.stack_timeout):
+                stream = await open_stream(connection, _endpoint(parameters))
+                ends: set[asyncio.Future[Any]] = {opened, closed}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not closed.done():
+                return cls(connection, closed, heartbeat_seconds)
+        except OSError as error:
+            _resolve(closed, _as_closed(error))
         except asyncio.CancelledError:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                connection.close()
+            await _drop(stream)
             raise
-        return cls(connection, closed, heartbeat_seconds)
+        await _drop(stream)
+        raise closed.result()
 
     @property
     def is_open(self) -> bool:
@@ -275,17 +257,27 @@ class AmqpConnection:
         properties: Mapping[str, Any] = self._connection.server_properties or {}
         return properties
 
+    @property
+    def server_version(self) -> tuple[int, ...]:
+        """The broker's version as numbers; (0,) when it does not say."""
+        return server_version(self.server_properties)
+
     async def channel(self) -> AmqpChannel:
         """
         Open a channel.
 
         Raises:
-            AmqpClosed: The connection is closed.
+            AmqpClosed: The connection is closed, or has no room for another channel.
         """
         if not self.is_open:
             raise self.closed.result() if self.closed.done() else AmqpClosed("The connection is closing.")
         opened: asyncio.Future[Any] = self._loop.create_future()
-        channel = AmqpChannel(self._connection.channel(on_open_callback=partial(_resolve, opened)), self._loop)
+        try:
+            channel = AmqpChannel(self._connection.channel(on_open_callback=partial(_resolve, opened)), self._loop)
+        except pika.exceptions.NoFreeChannels:
+            most = self._connection.params.channel_max
+            tuning = TuningError(f"its channel_max is {most} channels for each connection; a worker needs {CHANNELS}")
+            raise _as_closed(tuning) from tuning
         await _first(opened, channel.closed)
         return channel
 
@@ -306,11 +298,16 @@ class AmqpConnection:
         if self.is_open:
             self._connection.close()
         await asyncio.wait({self.closed}, timeout=timeout_seconds)
-        self.abort("The broker did not answer the close in time.")
+        await self.drop("The broker did not answer the close in time.")
 
     def abort(self, reason: str) -> None:
         """Drop the connection without a farewell; :attr:`closed` follows."""
         self._connection.abort(reason)
+
+    async def drop(self, reason: str) -> None:
+        """Drop the connection without a farewell, and wait until it is closed."""
+        self.abort(reason)
+        await asyncio.wait({self.closed})
 
     def _measure_silence(self) -> None:
         if self.closed.done():
@@ -326,25 +323,33 @@ class AmqpConnection:
         self._loop.call_later(self._heartbeat_seconds * SILENCE_CHECK_HEARTBEATS, self._measure_silence)
 
 
-def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """Every exception inside pika's wrappers, the error itself first."""
-    yield error
-    inner = [error.__cause__, getattr(error, "exception", None), *getattr(error, "exceptions", ()), *error.args]
-    for one in inner:
-        if isinstance(one, BaseException):
-            yield from causes_of(one)
+def _endpoint(parameters: Any) -> Endpoint:
+    tls = parameters.ssl_options
+    return Endpoint(
+        parameters.host,
+        parameters.port,
+        tls=tls and tls.context,
+        server_hostname=tls and tls.server_hostname,
+        timeout_seconds=parameters.socket_timeout,
+    )
 
 
-async def _first(answer: asyncio.Future[Any], closed: asyncio.Future[AmqpClosed], *, bounded: bool = True) -> Any:
-    """Wait for an answer, the end of what it was asked of, or (unless the caller's library does) a time-out."""
-    timeout_seconds = RPC_TIMEOUT_SECONDS if bounded else None
-    await asyncio.wait({answer, closed}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+async def _drop(stream: Stream | None) -> None:
+    """Close the socket, and wait until it is."""
+    if stream is not None:
+        stream.abort()
+        await stream.closed
+
+
+async def _first(answer: asyncio.Future[Any], closed: asyncio.Future[AmqpClosed]) -> Any:
+    """Wait for an answer, the end of what it was asked of, or a time-out."""
+    await asyncio.wait({answer, closed}, timeout=RPC_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if answer.done():
         return answer.result()
     answer.cancel()
     if closed.done():
         raise closed.result()
-    raise AmqpClosed(f"The broker did not answer within {timeout_seconds:.0f} s.")
+    raise AmqpClosed(f"The broker did not answer within {RPC_TIMEOUT_SECONDS:.0f} s.")
 
 
 def _resolve(future: asyncio.Future[Any], result: Any) -> None:
@@ -354,6 +359,9 @@ def _resolve(future: asyncio.Future[Any], result: Any) -> None:
 
 def _as_closed(error: BaseException) -> AmqpClosed:
     code, text = getattr(error, "reply_code", None), getattr(error, "reply_text", None)
+    if isinstance(text, bytes):
+        # RabbitMQ cuts a text at 255 bytes, where a letter may take two: then pika leaves it undecoded.
+        text = text.decode(errors="ignore")
     closed = AmqpClosed(f"{code} {text}" if text else (str(error) or type(error).__name__), code=code)
     closed.__cause__ = error
     return closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -10,17 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pika  # type: ignore[import-untyped]
-import pika.adapters.utils.connection_workflow as workflow  # type: ignore[import-untyped]
 import pika.exceptions  # type: ignore[import-untyped]
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.exchange.rabbitmq.client import AmqpClosed, AmqpConnection, causes_of
+from mcai_worker_sdk.exchange.rabbitmq.adapter import TuningError
+from mcai_worker_sdk.exchange.rabbitmq.client import AmqpClosed, AmqpConnection
 from mcai_worker_sdk.logs import get_logger
 
 if TYPE_CHECKING:
     from mcai_worker_sdk.settings import AmqpSettings
 
-__all__ = ["connection_parameters", "explain", "first_delays", "later_delays", "open_connection", "tls_context"]
+__all__ = [
+    "address",
+    "connection_parameters",
+    "explain",
+    "explain_setup",
+    "first_delays",
+    "later_delays",
+    "open_connection",
+    "tls_context",
+]
 
 _log = get_logger(__name__)
 
@@ -32,15 +42,18 @@ DELAY_STEP_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 10.0
 #: Part of a delay that is left to chance, so that a hundred workers do not come back in the same instant.
 JITTER = 0.2
+#: How much of a worker's name is in its connection's name, characters.
+MAX_NAME = 200
 
-#: How the client library says that time ran out: in TCP, in the handshake, over all of it.
-_TIMED_OUT = (TimeoutError, pika.exceptions.ConnectionOpenAborted, workflow.AMQPConnectorStackTimeout)
-#: How it says that the broker closed the connection, by the stage it was in.
-_REFUSED = (
+#: How pika says that the broker closed the connection without a word, by the stage it was in.
+_CUT_OFF = (
     pika.exceptions.IncompatibleProtocolError,
     pika.exceptions.ProbableAuthenticationError,
     pika.exceptions.ProbableAccessDeniedError,
+    pika.exceptions.StreamLostError,
 )
+ACCESS_REFUSED = 403
+NOT_ALLOWED = 530
 
 
 def tls_context(settings: AmqpSettings) -> ssl.SSLContext:
@@ -75,9 +88,9 @@ def connection_parameters(
         identity: The worker's description; name and instance id become the connection's name.
         context: TLS, or ``None`` for none.
     """
-    tls = None if context is None else pika.SSLOptions(context, settings.hostname)
+    tls = None if context is None else pika.SSLOptions(context, _name_on_certificate(settings))
     return pika.ConnectionParameters(
-        host=settings.hostname,
+        host=_host(settings),
         port=settings.port,
         virtual_host=settings.vhost,
         credentials=pika.PlainCredentials(settings.username, settings.password.get_secret_value()),
@@ -87,7 +100,8 @@ def connection_parameters(
         stack_timeout=OPEN_TIMEOUT_SECONDS,
         connection_attempts=1,
         client_properties={
-            "connection_name": f"{identity['name']}/{identity['instance_id']}",
+            # Before the sizes of frames are negotiated, a broker takes 4 KiB.
+            "connection_name": f"{identity['name'][:MAX_NAME]}/{identity['instance_id']}",
             "product": "mcai_worker_sdk",
             "version": str(identity.get("sdk_version", "")),
         },
@@ -125,16 +139,46 @@ def later_delays() -> Iterator[float]:
 
 def explain(error: AmqpClosed, settings: AmqpSettings) -> str:
     """What is wrong with a connection that could not be opened, and what to check; holds no secret."""
-    where = f"The RabbitMQ server {settings.hostname}:{settings.port}"
-    causes = list(causes_of(error))
-    for cause in causes:
-        text = _explain_cause(cause, where, settings)
-        if text is not None:
-            return text
-    return f"{where} cannot be used: {_last_words(causes)}. Check that it is running and reachable from here."
+    where = f"The RabbitMQ server {address(settings)}"
+    cause = error.__cause__ or error
+    if error.code is not None:
+        return _explain_refusal(error, where, settings)
+    if isinstance(cause, OSError):
+        return _explain_network(cause, where, settings)
+    if isinstance(cause, _CUT_OFF):
+        return (
+            f"{where} closed the connection before it was open. It may be starting or stopping; if this stays, check "
+            "AMQP_PORT, and set AMQP_TLS to true when it is the TLS port."
+        )
+    return f"{where} cannot be used: {_words(error)}. {_remedy(error, settings)}"
 
 
-def _explain_cause(cause: BaseException, where: str, settings: AmqpSettings) -> str | None:
+def explain_setup(error: AmqpClosed, settings: AmqpSettings) -> str:
+    """What is wrong where a connection was open, and its channels, exchanges and queues could not be had."""
+    return (
+        f"The RabbitMQ server {address(settings)} refused to set up the worker's queues in virtual host "
+        f"{settings.vhost!r}: {_words(error)}. {_remedy(error, settings)}"
+    )
+
+
+def _explain_refusal(error: AmqpClosed, where: str, settings: AmqpSettings) -> str:
+    """The broker answered, and closed the connection with a reason."""
+    if _names_a_limit(error):
+        return f"{where} refuses the connection: {_words(error)}. {_remedy(error, settings)}"
+    if error.code == ACCESS_REFUSED:
+        return (
+            f"{where} refuses the user {settings.username!r} or its password: {_words(error)}. Check AMQP_USERNAME and "
+            "AMQP_PASSWORD."
+        )
+    if error.code == NOT_ALLOWED:
+        return (
+            f"{where} does not let the user {settings.username!r} into the virtual host {settings.vhost!r}: "
+            f"{_words(error)}. Check AMQP_VHOST, and that the user has permissions for it."
+        )
+    return f"{where} refuses the connection: {_words(error)}. {_remedy(error, settings)}"
+
+
+def _explain_network(cause: OSError, where: str, settings: AmqpSettings) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"{where} shows a certificate that is not accepted: {cause.verify_message}. Set AMQP_TLS_CERT to the PEM "
@@ -149,26 +193,45 @@ def _explain_cause(cause: BaseException, where: str, settings: AmqpSettings) -> 
         )
     if isinstance(cause, ConnectionRefusedError):
         return f"{where} refuses connections: nothing listens there. Check AMQP_HOSTNAME and AMQP_PORT."
-    if isinstance(cause, _REFUSED) and "StreamLost" in str(cause):
-        return (
-            f"{where} closed the connection before it was open. It may be starting or stopping; if this stays, check "
-            "AMQP_PORT, and set AMQP_TLS to true when it is the TLS port."
-        )
-    if isinstance(cause, pika.exceptions.ProbableAuthenticationError):
-        return f"{where} refuses the user {settings.username!r} or its password. Check AMQP_USERNAME and AMQP_PASSWORD."
-    if isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
-        return (
-            f"{where} does not let the user {settings.username!r} into the virtual host {settings.vhost!r}: it does "
-            "not exist, or the user has no permission for it. Check AMQP_VHOST and the user's permissions."
-        )
-    if isinstance(cause, _TIMED_OUT):
+    if isinstance(cause, TimeoutError):
         return f"{where} does not answer. Check AMQP_HOSTNAME, AMQP_PORT and the network between."
-    return None
+    return f"{where} cannot be used: {cause}. Check that it is running and reachable from here."
 
 
-def _last_words(causes: list[BaseException]) -> str:
-    last = causes[-1]
-    return str(last) or type(last).__name__
+def _words(error: AmqpClosed) -> str:
+    """What was said, by the broker or here, as a part of a sentence."""
+    return str(error).rstrip(".")
+
+
+def _names_a_limit(error: AmqpClosed) -> bool:
+    """Whether the broker's words are about one of its limits: of connections, channels, queues, exchanges."""
+    return re.search(r"\blimit\b", str(error)) is not None
+
+
+def _remedy(error: AmqpClosed, settings: AmqpSettings) -> str:
+    if _names_a_limit(error):
+        return "Raise that limit at the broker, or end or delete what else it counts."
+    if error.code == ACCESS_REFUSED:
+        return f"Check the permissions of the user {settings.username!r}."
+    if isinstance(error.__cause__, TuningError):
+        return "Raise it in the broker's configuration."
+    return "The broker's log may say more."
+
+
+def _host(settings: AmqpSettings) -> str:
+    """The host as the system takes it: an IPv6 address may be written in brackets, as in a URL."""
+    return re.sub(r"^\[(.*:.*)\]$", r"\1", settings.hostname)
+
+
+def address(settings: AmqpSettings) -> str:
+    """Host and port as people write them."""
+    host = _host(settings)
+    return f"[{host}]:{settings.port}" if ":" in host else f"{host}:{settings.port}"
+
+
+def _name_on_certificate(settings: AmqpSettings) -> str:
+    """An IPv6 address may name the interface by which it is reached; a certificate does not."""
+    return _host(settings).partition("%")[0]
 
 
 def _trust(context: ssl.SSLContext, certificates: Path) -> None:

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed, AmqpConnection, IncomingMessage
+from mcai_worker_sdk.exchange.rabbitmq.counts import read_counts
+from mcai_worker_sdk.exchange.rabbitmq.fields import MessageProperties
 from mcai_worker_sdk.exchange.rabbitmq.topology import QueueSet, declare_queue_set
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 
-__all__ = ["ConsumerLane", "RabbitDelivery", "count_attempts", "count_soft_rejects", "settle"]
+__all__ = ["ConsumerLane", "RabbitDelivery", "settle"]
 
 _log = get_logger(__name__)
 
 #: Orders in work at a time.
 PREFETCH = 1
-#: ``x-death`` reasons that mean a failed attempt.
-FAILED_REASONS = frozenset({"rejected", "delivery_limit"})
-DELIVERY_COUNT = "x-delivery-count"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RabbitDelivery(Delivery):
     """A delivery with what is needed to settle it, and to publish its copy."""
 
-    tag: int = 0
-    channel: AmqpChannel | None = None
+    tag: int
+    channel: AmqpChannel
     """Where the tag is valid: the delivery's epoch."""
-    properties: Any = None
+    properties: MessageProperties
     """The message's AMQP properties."""
 
 
@@ -77,6 +75,18 @@ class ConsumerLane:
         channel.closed.add_done_callback(lambda closed: self._on_lost(channel, closed.result()))
         channel.on_cancel(lambda: self._on_cancelled(channel))
 
+    async def declare_again(self, queue_set: QueueSet, *, vhost: str) -> None:
+        """
+        Declare the queue and its bindings, if the lane has a channel.
+
+        Raises:
+            MismatchError: The queue exists with other arguments.
+            AmqpClosed: The broker refused for another reason, or the link is gone.
+        """
+        channel = self._channel
+        if channel is not None and channel.is_open:
+            await declare_queue_set(channel, queue_set, vhost=vhost)
+
     async def consume(self) -> None:
         """
         Start to consume. Idempotent; does nothing while the link is down.
@@ -106,16 +116,17 @@ class ConsumerLane:
     def _receive(self, message: IncomingMessage) -> None:
         if self._channel is None:
             return  # came in while its channel closes: the broker takes it back
-        headers: Mapping[str, Any] = message.properties.headers or {}
+        counts = read_counts(message.properties.headers, self._queue_name)
         self._on_delivery(
             RabbitDelivery(
                 body=message.body,
                 lane=self._lane,
                 redelivered=message.redelivered,
-                attempts=count_attempts(headers, self._queue_name) if headers else 0,
-                counted=_whole_number(headers.get(DELIVERY_COUNT)) > 0,
-                soft_rejects=count_soft_rejects(headers) if headers else 0,
-                headers=headers,
+                attempts=counts.attempts,
+                soft_rejects=counts.soft_rejects,
+                put_backs=counts.put_backs,
+                returns=counts.returns,
+                given_back=counts.given_back,
                 tag=message.tag,
                 channel=self._channel,
                 properties=message.properties,
@@ -134,45 +145,10 @@ class ConsumerLane:
             self.lost.set_result(reason)
 
 
-def settle(delivery: RabbitDelivery, settlement: Settlement) -> None:
-    """Settle on the delivery's own channel; when that is gone, the broker has taken the message back."""
-    channel = delivery.channel
-    if channel is None:
-        settled = False
-    elif settlement is Settlement.ACK:
-        settled = channel.acknowledge(delivery.tag)
-    else:
-        settled = channel.reject(delivery.tag, requeue=settlement is Settlement.REQUEUE)
-    if not settled:
+def settle(delivery: RabbitDelivery) -> None:
+    """Acknowledge on the delivery's own channel; when that is gone, the broker has taken the message back."""
+    if not delivery.channel.acknowledge(delivery.tag):
         _log.info(
-            "The %s of delivery %d is dropped: its channel is gone, and the broker delivers the message again.",
-            settlement.value,
+            "The acknowledgement of delivery %d is dropped: its channel is gone, and the broker delivers it again.",
             delivery.tag,
         )
-
-
-def count_attempts(headers: Mapping[str, Any], queue_name: str) -> int:
-    """
-    Failed attempts the broker counted.
-
-    Args:
-        headers: The message's headers; anything in them may be malformed, and then counts nothing.
-        queue_name: The job queue: other queues' entries (the delay queue's) are no attempts.
-    """
-    deaths = headers.get("x-death")
-    count = 0
-    for death in deaths if isinstance(deaths, list) else ():
-        if isinstance(death, Mapping) and death.get("queue") == queue_name and death.get("reason") in FAILED_REASONS:
-            count += _whole_number(death.get("count"))
-    return count + _whole_number(headers.get(DELIVERY_COUNT))
-
-
-def count_soft_rejects(headers: Mapping[str, Any]) -> int:
-    """How often the order was delayed: header ``soft_reject: [{count: n}]``."""
-    entries = headers.get("soft_reject")
-    first = entries[0] if isinstance(entries, list) and entries else None
-    return _whole_number(first.get("count")) if isinstance(first, Mapping) else 0
-
-
-def _whole_number(value: object) -> int:
-    return max(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -12,24 +12,27 @@ from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.base import Delivered, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed, AmqpConnection
 from mcai_worker_sdk.exchange.rabbitmq.connection import (
+    address,
     connection_parameters,
+    explain_setup,
     first_delays,
     later_delays,
     open_connection,
     tls_context,
 )
 from mcai_worker_sdk.exchange.rabbitmq.consumers import ConsumerLane, RabbitDelivery, settle
+from mcai_worker_sdk.exchange.rabbitmq.counts import copied_headers
 from mcai_worker_sdk.exchange.rabbitmq.publisher import Publisher
 from mcai_worker_sdk.exchange.rabbitmq.topology import (
     JOB_DELAYED,
     MismatchError,
     Topology,
+    declare_return_path,
     declare_shared,
     make_topology,
-    server_version,
 )
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Delivery, Lane, Settlement
+from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.responses import Progression, Response
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 SETTLED_SECONDS = 5.0
 #: Wait between attempts to take an exclusive direct queue that the broker still holds for the lost connection, seconds.
 LOCKED_DELAY_SECONDS = 2.0
+#: How often everything is declared again, seconds: of a binding or an idle queue that is gone nothing tells.
+REDECLARE_SECONDS = 30.0
 ACCESS_REFUSED = 403
 RESOURCE_LOCKED = 405
 INTERNAL_ERROR = 541
@@ -121,7 +126,8 @@ class RabbitMQExchange:
         Publish and wait until the broker confirmed, over as many connections as it takes.
 
         Raises:
-            ExchangeError: The exchange was closed before the confirmation, or the message is too large.
+            MessageRefusedError: The broker will never take it.
+            ExchangeError: The exchange was closed before the confirmation.
         """
         await self._publisher.publish(response)
 
@@ -136,24 +142,31 @@ class RabbitMQExchange:
             raise TypeError(f"The response is a {type(response).__name__}; expected a Progression. Use publish().")
         self._publisher.publish_progression(response)
 
-    async def delay(self, delivery: Delivery) -> None:
+    async def delay(self, delivery: Delivery, count: Count) -> None:
         """
-        Publish a copy to the delay exchange with ``soft_reject`` raised by one, and wait for its confirmation.
+        Publish a copy of an order, one of its counts raised, to come back to the job queue after 5 s.
 
-        The copy comes back to the job queue after 5 s. The original still has to be settled.
+        It returns once a queue has taken the copy, over as many connections as it takes: what is missing on its way is
+        declared again. The original still has to be settled.
 
         Raises:
+            MessageRefusedError: The broker will never take it.
             ExchangeError: The exchange was closed before the confirmation.
         """
         assert isinstance(delivery, RabbitDelivery)
-        headers = {**delivery.headers, "soft_reject": [{"count": delivery.soft_rejects + 1}]}
+        headers = copied_headers(delivery, count)
         queue_name = self._identity["queue_name"]
-        await self._publisher.publish_copy(JOB_DELAYED, queue_name, delivery.body, delivery.properties, headers)
+        for seconds in later_delays():
+            await self._declare_delay()
+            if await self._publisher.publish_copy(JOB_DELAYED, queue_name, delivery.body, delivery.properties, headers):
+                return
+            _log.warning("No delay queue takes the order's copy; it is declared again.")
+            await asyncio.sleep(seconds)
 
-    async def settle(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Settle a delivery; one of a lost link is dropped with a log line."""
+    async def settle(self, delivery: Delivery) -> None:
+        """Acknowledge a delivery; one of a lost link is left with a log line."""
         assert isinstance(delivery, RabbitDelivery)
-        settle(delivery, settlement)
+        settle(delivery)
 
     async def consume_jobs(self) -> None:
         """
@@ -191,11 +204,11 @@ class RabbitMQExchange:
 
     async def _leave(self, connection: AmqpConnection) -> None:
         deadline = asyncio.get_running_loop().time() + CLOSE_TIMEOUT_SECONDS
-        if self._settings.server_configuration == "cluster" and connection.is_open:
+        channel = self._publishing
+        if self._settings.server_configuration == "cluster" and channel is not None and channel.is_open:
             # A durable direct queue would stay for ever and collect every broadcast: nothing else deletes it.
             with contextlib.suppress(AmqpClosed, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS / 2):
-                    channel = await connection.channel()
                     await channel.delete_queue(self._identity["direct_messaging_queue_name"])
         await connection.close(max(0.1, deadline - asyncio.get_running_loop().time()))
 
@@ -207,25 +220,23 @@ class RabbitMQExchange:
         connection = await open_connection(self._settings, parameters)
         connection.on_blocked(self._publisher.set_blocked)
         self._held.clear()
+        was_exclusive = self._exclusive_direct
         try:
             await self._bring_up(connection)
         except AmqpClosed as closed:
-            connection.abort("Coming up failed.")
-            if closed.code == INTERNAL_ERROR and not self._exclusive_direct:
-                # The broker permits no transient queue that is not exclusive (RabbitMQ 4.3 and later, or by policy).
-                self._exclusive_direct = True
+            await connection.drop("Coming up failed.")
+            if self._exclusive_direct is not was_exclusive:
                 await self._establish()
                 return
-            raise ExchangeError(self._refused_text(closed)) from closed
+            raise ExchangeError(explain_setup(closed, self._settings)) from closed
         except BaseException:
-            connection.abort("Coming up failed.")
+            await connection.drop("Coming up failed.")
             raise
         self._connection = connection
         _log.info(
-            "Connected to RabbitMQ %s at %s:%d, virtual host %s.",
+            "Connected to RabbitMQ %s at %s, virtual host %s.",
             connection.server_properties.get("version", "of unknown version"),
-            self._settings.hostname,
-            self._settings.port,
+            address(self._settings),
             self._settings.vhost,
         )
 
@@ -251,6 +262,9 @@ class RabbitMQExchange:
         try:
             await self._direct.start(connection, self._topology(connection).direct, vhost=self._settings.vhost)
         except AmqpClosed as closed:
+            if closed.code == INTERNAL_ERROR:
+                # The broker permits no transient queue that is not exclusive (RabbitMQ 4.3 and later, or by policy).
+                self._exclusive_direct = True
             # After a loss the broker may hold the exclusive queue for the dead connection until its heartbeat runs
             # out. Jobs need not wait for that: the keeper goes on asking.
             if closed.code != RESOURCE_LOCKED or not self._opened:
@@ -262,15 +276,8 @@ class RabbitMQExchange:
             self._identity,
             cluster=self._settings.server_configuration == "cluster",
             consumer_timeout_ms=self._settings.consumer_timeout_ms,
-            version=server_version(connection.server_properties),
+            version=connection.server_version,
             exclusive_direct=self._exclusive_direct,
-        )
-
-    def _refused_text(self, closed: AmqpClosed) -> str:
-        return (
-            f"The RabbitMQ server {self._settings.hostname}:{self._settings.port} refused to set up the worker's "
-            f"queues in virtual host {self._settings.vhost!r}: {closed}. Check the permissions of the user "
-            f"{self._settings.username!r}."
         )
 
     # Staying up ----------------------------------------------------------------------------------------------------
@@ -293,13 +300,18 @@ class RabbitMQExchange:
 
     async def _watch(self, connection: AmqpConnection) -> None:
         """
-        Keep the three channels of a connection; returns when the connection is gone.
+        Keep the three channels of a connection, and what is declared; returns when the connection is gone.
 
         Raises:
             MismatchError: A queue was declared anew by someone else, with other arguments.
         """
         since = asyncio.get_running_loop().time()
-        lanes = (self._keep_jobs(connection), self._keep_direct(connection), self._keep_publishing(connection))
+        lanes = (
+            self._keep_jobs(connection),
+            self._keep_direct(connection),
+            self._keep_publishing(connection),
+            self._keep_declared(connection),
+        )
         keepers = [asyncio.create_task(self._guard(connection, lane)) for lane in lanes]
         try:
             waiting: set[asyncio.Future[Any]] = {connection.closed, *keepers}
@@ -353,6 +365,26 @@ class RabbitMQExchange:
             _log.warning("The publishing channel is lost and opened again: %s", reason)
             await asyncio.sleep(next(delays))
             await self._start_publishing(connection)
+
+    async def _keep_declared(self, connection: AmqpConnection) -> None:
+        topology = self._topology(connection)
+        while True:
+            await asyncio.sleep(REDECLARE_SECONDS)
+            # A channel that closes for it is its own keeper's to bring back.
+            with contextlib.suppress(AmqpClosed):
+                if self._publishing is not None and not self._publisher.is_blocked:
+                    await declare_shared(self._publishing, topology, vhost=self._settings.vhost)
+                    await self._jobs.declare_again(topology.jobs, vhost=self._settings.vhost)
+                    await self._direct.declare_again(topology.direct, vhost=self._settings.vhost)
+
+    async def _declare_delay(self) -> None:
+        """See to it that an order's copy finds its way to the delay queue and back."""
+        connection, channel = self._connection, self._publishing
+        if connection is None or channel is None or self._publisher.is_blocked:
+            return
+        # What cannot be declared closes the channel, and its keeper says why.
+        with contextlib.suppress(AmqpClosed, MismatchError):
+            await declare_return_path(channel, self._topology(connection), vhost=self._settings.vhost)
 
     async def _reconnect(self) -> None:
         self._connection = None

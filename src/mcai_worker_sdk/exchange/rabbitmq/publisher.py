@@ -8,6 +8,7 @@ order. A progression waits here as one slot per job: a newer one replaces it as 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import pika  # type: ignore[import-untyped]
 
 from mcai_worker_sdk.errors import ExchangeError
+from mcai_worker_sdk.exchange.base import MessageRefusedError
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed
+from mcai_worker_sdk.exchange.rabbitmq.fields import MessageProperties
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Progression, Response, UnknownJobError, dump
 
@@ -27,7 +30,10 @@ _log = get_logger(__name__)
 PROGRESSION_WINDOW = 128
 #: Delays before an unroutable or refused message is sent again, seconds; the last one repeats.
 RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-PRECONDITION_FAILED = 406
+#: How the broker says that a message is too large for it, and which exchange it does not let a message into.
+_TOO_LARGE = re.compile(r"message size \d+ is larger than .*max size (\d+)")
+_EXCHANGE = re.compile(r"exchange '([^']*)'")
+NOT_FOUND = 404
 
 
 class _Entry:
@@ -55,7 +61,7 @@ class _Entry:
         *,
         must_arrive: bool = False,
         job_id: int | None = None,
-        done: asyncio.Future[None] | None = None,
+        done: asyncio.Future[bool] | None = None,
     ) -> None:
         self.exchange = exchange
         self.routing_key = routing_key
@@ -98,6 +104,7 @@ class Publisher:
         self._progressions_in_flight = 0
         self._channel: AmqpChannel | None = None
         self._next_tag = 1
+        self._exchange = ""
         self._blocked = False
         self._retries: dict[_Entry, asyncio.TimerHandle] = {}
         self._unroutable_keys: set[str] = set()
@@ -111,10 +118,11 @@ class Publisher:
         listens, as when StepFlow is not up yet.
 
         Raises:
-            ExchangeError: The exchange was closed first, or the message is too large for the broker.
+            MessageRefusedError: The message is too large for the broker.
+            ExchangeError: The exchange was closed first.
         """
         exchange, routing_key = response.route
-        await self._submit(
+        taken = await self._submit(
             exchange,
             routing_key,
             dump(response, self._now()),
@@ -122,30 +130,36 @@ class Publisher:
             must_arrive=exchange == JOB_RESPONSE and isinstance(response, JobResult | UnknownJobError),
             job_id=response.job_id if isinstance(response, JobResult) else None,
         )
+        if not taken and routing_key not in self._unroutable_keys:
+            self._unroutable_keys.add(routing_key)
+            _log.warning(
+                "No queue takes %s from exchange %s (NO_ROUTE): is StepFlow running on this broker? Said once.",
+                routing_key,
+                exchange,
+            )
 
     async def publish_copy(
-        self, exchange: str, routing_key: str, body: bytes, properties: Any, headers: Mapping[str, Any]
-    ) -> None:
+        self, exchange: str, routing_key: str, body: bytes, properties: MessageProperties, headers: Mapping[str, Any]
+    ) -> bool:
         """
         Publish a delivered message again, with other headers, and wait for the confirmation.
 
+        Args:
+            exchange: Where.
+            routing_key: With which key.
+            body: The message.
+            properties: Those it came with.
+            headers: Headers to replace, ``None`` to leave one out.
+
+        Returns:
+            Whether a queue took it.
+
         Raises:
+            MessageRefusedError: The message, or its headers, are too large for the broker.
             ExchangeError: The exchange was closed first.
         """
-        copy = pika.BasicProperties(
-            content_type=properties.content_type,
-            content_encoding=properties.content_encoding,
-            headers=dict(headers),
-            delivery_mode=self._delivery_mode if properties.delivery_mode is None else properties.delivery_mode,
-            priority=properties.priority,
-            correlation_id=properties.correlation_id,
-            reply_to=properties.reply_to,
-            message_id=properties.message_id,
-            timestamp=properties.timestamp,
-            type=properties.type,
-            app_id=properties.app_id,
-        )
-        await self._submit(exchange, routing_key, body, copy, must_arrive=True)
+        copy = properties.copy(delivery_mode=self._delivery_mode, headers=headers)
+        return await self._submit(exchange, routing_key, body, copy, must_arrive=False)
 
     def publish_progression(self, progression: Progression) -> None:
         """Send soon, without waiting; replaces an unsent progression of the same job."""
@@ -178,8 +192,8 @@ class Publisher:
         """Forget the channel; what it did not confirm is first in the line for the next one."""
         self._channel = None
         self._blocked = False
-        if reason is not None and reason.code == PRECONDITION_FAILED and "message size" in str(reason):
-            self._give_up_largest(reason)
+        if reason is not None:
+            self._set_aside(reason)
         unconfirmed = [entry for entry in self._unconfirmed.values() if not entry.abandoned]
         self._unconfirmed.clear()
         self._progressions_in_flight = 0
@@ -195,6 +209,11 @@ class Publisher:
             if entry.job_id is not None:
                 superseded.add(entry.job_id)
             self._waiting.appendleft(entry)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes nothing for now; it answers no request either."""
+        return self._blocked
 
     def set_blocked(self, blocked: bool, reason: str) -> None:
         """Hold everything back while the broker takes nothing, so that progressions coalesce."""
@@ -228,14 +247,14 @@ class Publisher:
         *,
         must_arrive: bool,
         job_id: int | None = None,
-    ) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ) -> bool:
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         entry = _Entry(exchange, routing_key, body, properties, must_arrive=must_arrive, job_id=job_id, done=done)
         if self._closed:
             raise ExchangeError(_closed_text(entry))
         self._waiting.append(entry)
         self._pump()
-        await done
+        return await done
 
     def _pump(self) -> None:
         channel = self._channel
@@ -244,14 +263,19 @@ class Publisher:
         waiting = self._waiting
         while waiting and channel.is_open:
             entry = waiting[0]
+            if self._unconfirmed and entry.exchange != self._exchange:
+                # A message that its exchange does not take costs the channel, and what was under way beside it is sent
+                # again: it must not be a result that had arrived.
+                return
             if entry.progression and entry.job_id is not None:
                 if self._progressions_in_flight >= PROGRESSION_WINDOW:
                     return
                 self._progressions_in_flight += 1
                 del self._progressions[entry.job_id]
             waiting.popleft()
-            if entry.abandoned:
+            if entry.abandoned or _exceeds(entry, channel):
                 continue
+            self._exchange = entry.exchange
             self._unconfirmed[self._next_tag] = entry
             self._next_tag += 1
             channel.publish(
@@ -272,12 +296,10 @@ class Publisher:
                 self._progressions_in_flight -= 1
             elif not acknowledged:
                 self._try_later(entry, "the broker refused it (basic.nack)")
-            elif not entry.returned:
-                _finish(entry)
-            elif entry.must_arrive:
+            elif entry.returned and entry.must_arrive:
                 self._try_later(entry, f"no queue takes it ({entry.returned})")
             else:
-                self._drop_unroutable(entry)
+                _finish(entry, taken=not entry.returned)
         if self._waiting:
             self._pump()
 
@@ -310,34 +332,66 @@ class Publisher:
         self._waiting.append(entry)
         self._pump()
 
-    def _drop_unroutable(self, entry: _Entry) -> None:
-        if entry.routing_key not in self._unroutable_keys:
-            self._unroutable_keys.add(entry.routing_key)
-            _log.warning(
-                "No queue takes %s from exchange %s (%s): is StepFlow running on this broker? Said once.",
-                entry.routing_key,
-                entry.exchange,
-                entry.returned,
-            )
-        _finish(entry)
+    def _set_aside(self, reason: AmqpClosed) -> None:
+        """
+        Take out of the line what the broker closed the channel for: sent again first of all, it would close the next.
 
-    def _give_up_largest(self, reason: AmqpClosed) -> None:
-        if not self._unconfirmed:
+        The broker does not say which message it means, but it takes them in their order.
+        """
+        too_large = _TOO_LARGE.search(str(reason))
+        if too_large:
+            most = int(too_large.group(1))
+            for tag, entry in list(self._unconfirmed.items()):
+                if len(entry.content()) > most:
+                    self._refuse(self._unconfirmed.pop(tag), _too_large_text(entry, reason))
             return
-        tag = max(self._unconfirmed, key=lambda one: len(self._unconfirmed[one].content()))
-        entry = self._unconfirmed.pop(tag)
-        if entry.done is not None and not entry.done.done():
-            entry.done.set_exception(
-                ExchangeError(
-                    f"The message {entry.routing_key} is {len(entry.content())} bytes; expected what the broker takes "
-                    f"({reason}). Write large results to a file and return its path."
-                )
-            )
+        exchange = _EXCHANGE.search(str(reason))
+        named = [tag for tag, one in self._unconfirmed.items() if exchange and one.exchange == exchange.group(1)]
+        if not named:
+            return
+        entry = self._unconfirmed.pop(named[0])
+        if entry.progression:
+            return
+        if entry.must_arrive or reason.code == NOT_FOUND:
+            # An exchange that is missing is declared again before anything is sent again.
+            self._try_later(entry, str(reason))
+        else:
+            self._refuse(entry, f"The message {entry.routing_key} is refused: {reason}.")
+
+    def _refuse(self, entry: _Entry, why: str) -> None:
+        if entry.done is None:
+            _log.warning("%s It is dropped.", why)
+        elif not entry.done.done():
+            entry.done.set_exception(MessageRefusedError(why))
 
 
-def _finish(entry: _Entry) -> None:
+def _exceeds(entry: _Entry, channel: AmqpChannel) -> bool:
+    """Refuse a copy whose headers, with ours among them, do not fit into one frame: the broker would close the link."""
+    if not _is_copy(entry) or channel.takes(entry.properties):
+        return False
     if entry.done is not None and not entry.done.done():
-        entry.done.set_result(None)
+        entry.done.set_exception(
+            MessageRefusedError(
+                f"The headers of the message {entry.routing_key} are {len(entry.properties.data)} bytes; expected what "
+                "fits into one frame (frame_max of the broker). Send smaller headers."
+            )
+        )
+    return True
+
+
+def _finish(entry: _Entry, *, taken: bool) -> None:
+    if entry.done is not None and not entry.done.done():
+        entry.done.set_result(taken)
+
+
+def _too_large_text(entry: _Entry, reason: AmqpClosed) -> str:
+    remedy = "Send a smaller order." if _is_copy(entry) else "Write large results to a file and return its path."
+    size_bytes = len(entry.content())
+    return f"The message {entry.routing_key} is {size_bytes} bytes; expected what the broker takes ({reason}). {remedy}"
+
+
+def _is_copy(entry: _Entry) -> bool:
+    return isinstance(entry.properties, MessageProperties)
 
 
 def _closed_text(entry: _Entry) -> str:

@@ -8,7 +8,6 @@ the protocol.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,9 +25,9 @@ __all__ = [
     "QueueSet",
     "Topology",
     "declare_queue_set",
+    "declare_return_path",
     "declare_shared",
     "make_topology",
-    "server_version",
 ]
 
 JOB_SUBMIT = "job_submit"
@@ -42,7 +41,7 @@ MAX_PRIORITY = 100
 #: From this version on the broker refuses transient queues that are not exclusive, and classic queues with
 #: ``x-consumer-timeout``.
 STRICT_SERVER_VERSION = (4, 3)
-#: Reply code of a declaration that differs from what exists.
+#: Reply code of a declaration that differs from what exists, among others.
 PRECONDITION_FAILED = 406
 
 
@@ -155,12 +154,6 @@ def make_topology(
     )
 
 
-def server_version(properties: Mapping[str, Any]) -> tuple[int, ...]:
-    """The broker's version as numbers (``4.3.0-rc.1`` is (4, 3, 0)); (0,) when it does not say."""
-    numbers = re.match(r"\d+(?:\.\d+)*", str(properties.get("version", "")))
-    return tuple(int(number) for number in numbers.group().split(".")) if numbers else (0,)
-
-
 async def declare_shared(channel: AmqpChannel, topology: Topology, *, vhost: str) -> None:
     """
     Declare the exchanges and the queues all workers share.
@@ -170,13 +163,25 @@ async def declare_shared(channel: AmqpChannel, topology: Topology, *, vhost: str
         AmqpClosed: The broker refused for another reason, or the link is gone.
     """
     for exchange in topology.exchanges:
-        try:
-            await channel.declare_exchange(exchange.name, exchange.kind, durable=True, arguments=exchange.arguments)
-        except AmqpClosed as closed:
-            _raise_mismatch(closed, f"The exchange {exchange.name!r}", vhost, exchange.arguments)
-            raise
+        await _declare_exchange(channel, exchange, vhost=vhost)
     for queue_set in topology.shared:
         await declare_queue_set(channel, queue_set, vhost=vhost)
+
+
+async def declare_return_path(channel: AmqpChannel, topology: Topology, *, vhost: str) -> None:
+    """
+    Declare what an order passes on its way through the delay queue: its exchange, itself, and the job queue behind it.
+
+    Raises:
+        MismatchError: One exists with other arguments.
+        AmqpClosed: The broker refused for another reason, or the link is gone.
+    """
+    for exchange in topology.exchanges:
+        if exchange.name == JOB_DELAYED:
+            await _declare_exchange(channel, exchange, vhost=vhost)
+    for queue_set in (*topology.shared, topology.jobs):
+        if queue_set.queue.name == JOB_DELAYED or queue_set is topology.jobs:
+            await declare_queue_set(channel, queue_set, vhost=vhost)
 
 
 async def declare_queue_set(channel: AmqpChannel, queue_set: QueueSet, *, vhost: str) -> None:
@@ -200,6 +205,14 @@ async def declare_queue_set(channel: AmqpChannel, queue_set: QueueSet, *, vhost:
             await channel.bind_queue(queue.name, binding.exchange, binding.routing_key, binding.arguments)
     except AmqpClosed as closed:
         _raise_mismatch(closed, f"The queue {queue.name!r}", vhost, queue.arguments)
+        raise
+
+
+async def _declare_exchange(channel: AmqpChannel, exchange: ExchangeDeclaration, *, vhost: str) -> None:
+    try:
+        await channel.declare_exchange(exchange.name, exchange.kind, durable=True, arguments=exchange.arguments)
+    except AmqpClosed as closed:
+        _raise_mismatch(closed, f"The exchange {exchange.name!r}", vhost, exchange.arguments)
         raise
 
 
@@ -232,7 +245,8 @@ def _direct_queue(identity: Mapping[str, Any], kind: Mapping[str, Any], *, clust
 
 
 def _raise_mismatch(closed: AmqpClosed, thing: str, vhost: str, arguments: Mapping[str, Any]) -> None:
-    if closed.code != PRECONDITION_FAILED:
+    # The same code stands for a limit that is reached, an argument that this kind of queue does not take, and more.
+    if closed.code != PRECONDITION_FAILED or "inequivalent" not in str(closed):
         return
     wanted = ", ".join(f"{key}={value!r}" for key, value in sorted(arguments.items())) or "none"
     raise MismatchError(
