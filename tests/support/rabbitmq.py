@@ -23,6 +23,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support.guard import Guard
+
 __all__ = ["ManagementApi", "RabbitMqNode", "VirtualHost", "eventually", "free_port", "rabbitmq_is_installed"]
 
 #: Where Debian puts RabbitMQ's scripts that run as the calling user (those in /usr/sbin change the user);
@@ -263,6 +265,7 @@ class RabbitMqNode:
         self._epmd_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
+        self._guards: dict[int, Guard] = {}
         self._write_files()
 
     @property
@@ -279,7 +282,9 @@ class RabbitMqNode:
                 env=self._environment(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
+            self._guards[self._epmd.pid] = Guard(self._epmd.pid)
         output = (self.directory / "console.log").open("ab")
         with output:
             self._server = subprocess.Popen(
@@ -291,6 +296,7 @@ class RabbitMqNode:
                 stderr=output,
                 start_new_session=True,
             )
+        self._guards[self._server.pid] = Guard(self._server.pid)
         self._wait_until_ready(self._server)
 
     def stop(self) -> None:
@@ -310,6 +316,7 @@ class RabbitMqNode:
         """End the node and delete its files."""
         self.kill()
         if self._epmd is not None:
+            self._guards.pop(self._epmd.pid).dismiss()
             self._epmd.kill()
             self._epmd.wait()
             self._epmd = None
@@ -443,6 +450,7 @@ class RabbitMqNode:
         server, self._server = self._server, None
         if server is None:
             return
+        self._guards.pop(server.pid).dismiss()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, number)
         try:

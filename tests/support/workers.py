@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import psutil
 
+from tests.support.guard import Guard
 from tests.support.rabbitmq import VirtualHost
 from tests.support.tap import Tap
 
@@ -86,6 +87,7 @@ class WorkerProcess:
             **(environment or {}),
         }
         self._process: asyncio.subprocess.Process | None = None
+        self._guard: Guard | None = None
         self._kept_log = ""
         self._log = tempfile.NamedTemporaryFile(prefix="worker-", suffix=".log", mode="rb")  # noqa: SIM115
 
@@ -121,6 +123,7 @@ class WorkerProcess:
                 start_new_session=True,
                 preexec_fn=None if self._terminal is None else _take_terminal,
             )
+        self._guard = Guard(self._process.pid)
         if self._text is not None:
             assert self._process.stdin is not None
             self._process.stdin.write(self._text.encode())
@@ -131,6 +134,8 @@ class WorkerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
+        assert self._guard is not None
+        self._guard.dismiss()
         if self._process.returncode is None:
             # One that a test killed may be gone before the loop was told.
             with contextlib.suppress(psutil.NoSuchProcess):
