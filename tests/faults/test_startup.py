@@ -141,16 +141,16 @@ async def test_tls_with_the_authority_given_works(scene: Scene, authority: Autho
 
 
 @pytest.mark.parametrize(
-    ("kind", "trusted", "reason"),
+    ("kind", "trusted", "reason", "remedy"),
     [
-        ("good", False, "unable to get local issuer certificate"),
-        ("expired", True, "certificate has expired"),
-        ("wrong_host", True, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
-        ("self_signed", True, "self-signed certificate"),
+        ("good", False, "unable to get local issuer certificate", "Set AMQP_TLS_CERT to"),
+        ("expired", True, "certificate has expired", "must be issued again"),
+        ("wrong_host", True, "IP address mismatch, certificate is not valid for '127.0.0.1'", "Set AMQP_HOSTNAME to"),
+        ("self_signed", True, "self-signed certificate", "Set AMQP_TLS_CERT to"),
     ],
 )
 async def test_a_certificate_that_cannot_be_trusted_ends_the_worker(
-    scene: Scene, authority: Authority, kind: str, trusted: bool, reason: str
+    scene: Scene, authority: Authority, kind: str, trusted: bool, reason: str, remedy: str
 ):
     certificate = getattr(authority, kind)()
     environment = {"AMQP_TLS_CERT": str(authority.file)} if trusted else {}
@@ -163,7 +163,7 @@ async def test_a_certificate_that_cannot_be_trusted_ends_the_worker(
         assert exit_code == 1
         assert "shows a certificate that is not accepted" in worker.log
         assert reason in worker.log.replace("self signed", "self-signed")
-        assert "AMQP_TLS_CERT" in worker.log
+        assert remedy in worker.log
     assert scene.tap.keys() == []
 
 

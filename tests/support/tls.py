@@ -77,18 +77,29 @@ class Authority:
         """For the right names, signed by itself."""
         return self._issue("self-signed", ["localhost", "127.0.0.1"], by_itself=True)
 
+    def incomplete(self) -> Certificate:
+        """For the right names, valid now, without an extension that RFC 5280 asks for: which key signed it."""
+        return self._issue("incomplete", ["localhost", "127.0.0.1"], names_signer=False)
+
     def _issue(
-        self, stem: str, hosts: list[str], *, ends_in: dt.timedelta = DAY, by_itself: bool = False
+        self,
+        stem: str,
+        hosts: list[str],
+        *,
+        ends_in: dt.timedelta = DAY,
+        by_itself: bool = False,
+        names_signer: bool = True,
     ) -> Certificate:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
         issuer, issuer_key = (name, key) if by_itself else (self._name, self._key)
-        certificate = (
-            self._builder(name, key.public_key(), issuer, ends_in=ends_in)
-            .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-            .sign(issuer_key, hashes.SHA256())
+        builder = self._builder(name, key.public_key(), issuer, ends_in=ends_in).add_extension(
+            x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False
         )
+        if names_signer:
+            signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+            builder = builder.add_extension(signer, critical=False)
+        certificate = builder.sign(issuer_key, hashes.SHA256())
         files = Certificate(self._directory / f"{stem}.pem", self._directory / f"{stem}.key")
         files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         files.key.write_bytes(

@@ -52,6 +52,10 @@ _CUT_OFF = (
     pika.exceptions.ProbableAccessDeniedError,
     pika.exceptions.StreamLostError,
 )
+#: Why OpenSSL does not accept a certificate, by its numbers (``x509_vfy.h``): no way to a trusted authority, and a host
+#: or an address that it was not issued for. Whatever else it says is about the certificate itself.
+_UNTRUSTED = frozenset({2, 18, 19, 20, 21})
+_OTHER_NAME = frozenset({62, 64})
 ACCESS_REFUSED = 403
 NOT_ALLOWED = 530
 
@@ -180,10 +184,8 @@ def _explain_refusal(error: AmqpClosed, where: str, settings: AmqpSettings) -> s
 
 def _explain_network(cause: OSError, where: str, settings: AmqpSettings) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
-            f"{where} shows a certificate that is not accepted: {cause.verify_message}. Set AMQP_TLS_CERT to the PEM "
-            "file of the authority that signed it, and AMQP_HOSTNAME to a name it was issued for."
-        )
+        reason = cause.verify_message.rstrip(".")
+        return f"{where} shows a certificate that is not accepted: {reason}. {_certificate_remedy(cause)}"
     if isinstance(cause, ssl.SSLError):
         reason = cause.reason or str(cause)
         return f"{where} does not speak TLS: {reason}. Set AMQP_PORT to the TLS port (5671), or AMQP_TLS to false."
@@ -196,6 +198,17 @@ def _explain_network(cause: OSError, where: str, settings: AmqpSettings) -> str:
     if isinstance(cause, TimeoutError):
         return f"{where} does not answer. Check AMQP_HOSTNAME, AMQP_PORT and the network between."
     return f"{where} cannot be used: {cause}. Check that it is running and reachable from here."
+
+
+def _certificate_remedy(cause: ssl.SSLCertVerificationError) -> str:
+    if cause.verify_code in _UNTRUSTED:
+        return "Set AMQP_TLS_CERT to the PEM file of the authority that signed it."
+    if cause.verify_code in _OTHER_NAME:
+        return "Set AMQP_HOSTNAME to a name it was issued for."
+    return (
+        "The certificate of the broker, or that of the authority that signed it, must be issued again: valid now, and "
+        "with the extensions of RFC 5280, which Python asks for from 3.13 on."
+    )
 
 
 def _words(error: AmqpClosed) -> str:
