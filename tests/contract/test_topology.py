@@ -19,14 +19,9 @@ from tests.support.workers import QUEUE, WorkerProcess, code_order
 WAIT_FOR_STOP = "while not ch.is_stopped(): time.sleep(0.02)\nch.set_job_status(mcai.JobStatus.Stopped)"
 
 
-#: From this version on RabbitMQ asks for exclusive transient queues, and refuses an acknowledgement time-out of a
-#: classic queue.
-STRICT = (4, 3)
-
-
-def as_asked_for(recorded: dict[str, Any], mode: str, version: tuple[int, ...]) -> dict[str, Any]:
+def as_asked_for(recorded: dict[str, Any], mode: str, node: RabbitMqNode) -> dict[str, Any]:
     """What was recorded, as this SDK declares it on a broker of this version."""
-    if version < STRICT or mode == "cluster":
+    if not node.is_strict or mode == "cluster":
         return recorded
     expected = copy.deepcopy(recorded)
     for queue in expected["queues"]:
@@ -40,14 +35,14 @@ async def test_this_sdk_declares_what_was_recorded_of_the_reference(rabbitmq_nod
     recorded = read_recording(f"topology_{mode}")
     observed = await observe_topology(rabbitmq_node, mode)
 
-    assert in_order(observed) == in_order(as_asked_for(recorded, mode, rabbitmq_node.version))
+    assert in_order(observed) == in_order(as_asked_for(recorded, mode, rabbitmq_node))
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_reference_declares_what_was_recorded_of_it(rabbitmq_node: RabbitMqNode, reference: str, mode: str):
     recorded = read_recording(f"topology_{mode}")
     observed = await observe_topology(rabbitmq_node, mode, reference=reference)
-    if mode == "consumer_timeout" and rabbitmq_node.version >= STRICT:
+    if mode == "consumer_timeout" and rabbitmq_node.is_strict:
         # Its job queue is refused, and its channel with it: it says that all is configured, and never takes an order.
         missing = {queue["name"] for queue in recorded["queues"]} - {queue["name"] for queue in observed["queues"]}
         assert QUEUE in missing

@@ -62,7 +62,11 @@ async def test_a_standalone_worker_declares_the_recorded_topology(rabbitmq_node,
             },
             f"direct_messaging_{INSTANCE}": CLASSIC,
         }
-        assert (direct["durable"], direct["auto_delete"], direct["exclusive"]) == (False, True, False)
+        assert (direct["durable"], direct["auto_delete"], direct["exclusive"]) == (
+            False,
+            True,
+            rabbitmq_node.is_strict,
+        )
         assert all(queue["durable"] for name, queue in queues.items() if queue is not direct)
 
 
@@ -81,12 +85,13 @@ async def test_a_cluster_worker_declares_quorum_queues_and_takes_its_direct_queu
     assert f"direct_messaging_{INSTANCE}" not in queues_of(rabbitmq_node, vhost)
 
 
-async def test_the_acknowledgement_time_out_is_an_argument_of_the_job_queue_only(rabbitmq_node, vhost, driver):
-    async with driver(vhost, consumer_timeout_ms=90000):
+@pytest.mark.parametrize("server", ["standalone", "cluster"])
+async def test_the_acknowledgement_time_out_is_an_argument_of_the_job_queue_only(rabbitmq_node, vhost, driver, server):
+    async with driver(vhost, consumer_timeout_ms=90000, server_configuration=server):
         arguments = {name: queue["arguments"] for name, queue in queues_of(rabbitmq_node, vhost).items()}
 
-    assert {name for name, one in arguments.items() if "x-consumer-timeout" in one} == {QUEUE}
-    assert arguments[QUEUE]["x-consumer-timeout"] == 90000
+    given = {name: one["x-consumer-timeout"] for name, one in arguments.items() if "x-consumer-timeout" in one}
+    assert given == ({} if server == "standalone" and rabbitmq_node.is_strict else {QUEUE: 90000})
 
 
 async def test_queues_are_bound_and_consumed_as_recorded(rabbitmq_node, vhost, driver):

@@ -339,8 +339,16 @@ class RabbitMqNode:
         """The node's own word for its version, as numbers."""
         return tuple(int(number) for number in self.api.request("GET", "/overview")["rabbitmq_version"].split("."))
 
+    @property
+    def is_strict(self) -> bool:
+        """
+        From 4.3 on a transient queue has to be exclusive, so that nobody else may touch it; and classic queues know no
+        acknowledgement time-out.
+        """
+        return self.version >= (4, 3)
+
     def set_consumer_timeout(self, milliseconds: int) -> None:
-        """Set the delivery-acknowledgement time-out of channels opened from now on (checked twice a second)."""
+        """Set the delivery-acknowledgement time-out of channels opened, or from 4.3 on queues declared, from now on."""
         self.evaluate(f"application:set_env(rabbit, consumer_timeout, {milliseconds}).")
 
     def set_max_message_size(self, size_bytes: int) -> None:
