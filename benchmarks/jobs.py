@@ -25,11 +25,13 @@ from pathlib import Path
 import psutil
 
 from benchmarks.environment import installed_package
+from benchmarks.peers.running import PEERS, cpu_seconds, environment_of_peers, peer_rate, peer_url
 from tests.support.backend import BackendStandIn
 from tests.support.rabbitmq import RabbitMqNode, VirtualHost
 from tests.support.tap import Tap
 from tests.support.workers import QUEUE, WorkerProcess, code_order
 
+ECHO = Path(__file__).parent / "peers" / "echo.py"
 STARTS = 3
 LATENCY_JOBS = 40
 #: A trivial job's progression calls; each costs the reference about 11 ms.
@@ -49,6 +51,7 @@ class Figures:
     """What one SDK did."""
 
     jobs_per_second: float
+    cpu_ms_per_job: float
     median_latency_ms: float
     progression_us: float
     start_seconds: float
@@ -100,9 +103,9 @@ async def measure(host: VirtualHost, backend: BackendStandIn, python: str, jobs:
         for job_id in range(jobs):
             await tap.submit(QUEUE, code_order(1000 + job_id, "ret = {}"))
         tap.messages.clear()
-        async with WorkerProcess(host, python=python, environment=environment):
-            throughput = await _jobs_per_second(tap, jobs)
-    return Figures(throughput, latency_ms, progression_us, statistics.median(starts), pss_mb)
+        async with WorkerProcess(host, python=python, environment=environment) as worker:
+            throughput, cpu_ms = await _throughput(tap, jobs, worker.pid)
+    return Figures(throughput, cpu_ms, latency_ms, progression_us, statistics.median(starts), pss_mb)
 
 
 async def _start_seconds(host: VirtualHost, tap: Tap, python: str, environment: dict[str, str]) -> float:
@@ -140,14 +143,72 @@ async def _progression_us(tap: Tap) -> float:
     return int(completed["body"]["destination_paths"][0]) / 1000
 
 
-async def _jobs_per_second(tap: Tap, jobs: int) -> float:
-    # Two announcements, then a progression and a result a job. Counting anew which is which at each message would take
-    # the processor from the worker.
-    messages = 2 + 2 * jobs
-    await tap.wait_until(lambda: len(tap.messages) >= messages, timeout_seconds=600)
+async def _throughput(tap: Tap, jobs: int, pid: int) -> tuple[float, float]:
+    """Jobs a second and processor milliseconds a job, from the first result to the last."""
+    # A progression and a result a job. Counting anew which is which at each message would take the processor from the
+    # worker, so the first result is waited for, and then all that is to come.
+    await tap.wait_for("job_completed", timeout_seconds=60)
+    seen, cpu_began = len(tap.out("job_completed")), cpu_seconds(pid)
+    announcements = sum(message["key"].startswith("worker_") for message in tap.messages)
+    await tap.wait_until(lambda: len(tap.messages) >= announcements + 2 * jobs, timeout_seconds=600)
+    cpu_ms = 1000 * (cpu_seconds(pid) - cpu_began) / (jobs - seen)
     completed = tap.out("job_completed")
     assert len(completed) == jobs, f"{len(completed)} of {jobs} jobs completed"
-    return (jobs - 1) / (completed[-1]["t"] - completed[0]["t"])
+    return (jobs - 1) / (completed[-1]["t"] - completed[0]["t"]), cpu_ms
+
+
+async def echo_rate(host: VirtualHost, python: str, jobs: int) -> tuple[float, float]:
+    """What a bare loop does with the same orders, on a queue of the same arguments and under the same tap."""
+    async with Tap(host, durable=False) as tap:
+        # A worker declares what the loop only uses.
+        async with WorkerProcess(host):
+            await tap.wait_for("worker_created")
+        for job_id in range(jobs):
+            await tap.submit(QUEUE, code_order(job_id, "ret = {}"))
+        tap.messages.clear()
+        environment = {**os.environ, "PEER_URL": peer_url(host), "PEER_QUEUE": QUEUE}
+        echo = await asyncio.create_subprocess_exec(python, str(ECHO), env=environment)
+        try:
+            return await _throughput(tap, jobs, echo.pid)
+        finally:
+            echo.kill()
+            await echo.wait()
+
+
+async def measure_peers(node: RabbitMqNode, own_python: str, jobs: int, rounds: int) -> None:
+    """Print jobs a second of a bare loop, of this SDK and of others, in turn, and the medians of their ratios."""
+    backend = BackendStandIn()
+    rates: dict[str, list[tuple[float, float]]] = {}
+    with backend, environment_of_peers() as peers_python:
+        for _ in range(rounds):
+            with node.vhost() as host:
+                rates.setdefault("echo", []).append(await echo_rate(host, peers_python, jobs))
+            with node.vhost() as host:
+                rates.setdefault("this SDK", []).append(await _own_rate(host, backend, own_python, jobs))
+            for name, script in PEERS.items():
+                with node.vhost() as host:
+                    rate = await asyncio.to_thread(peer_rate, peers_python, script, host, jobs)
+                    rates.setdefault(name, []).append(rate)
+            print({name: f"{found[-1][0]:.0f}/s" for name, found in rates.items()}, flush=True)
+    print(f"{'':12} {'jobs/s':>8} {'of echo':>8} {'spread':>12} {'cpu ms/job':>11}")
+    for name, found in rates.items():
+        ratios = sorted(rate / echo for (rate, _), (echo, _) in zip(found, rates["echo"], strict=True))
+        print(
+            f"{name:12} {statistics.median(rate for rate, _ in found):8.0f} {statistics.median(ratios):8.2f} "
+            f"{ratios[0]:6.2f}-{ratios[-1]:.2f} {statistics.median(cpu for _, cpu in found):11.2f}"
+        )
+
+
+async def _own_rate(host: VirtualHost, backend: BackendStandIn, python: str, jobs: int) -> tuple[float, float]:
+    environment = backend.environ("BACKEND")
+    async with Tap(host, durable=False) as tap:
+        async with WorkerProcess(host, python=python, environment=environment) as worker:
+            await tap.wait_for("worker_created")
+        for job_id in range(jobs):
+            await tap.submit(QUEUE, code_order(1000 + job_id, "ret = {}"))
+        tap.messages.clear()
+        async with WorkerProcess(host, python=python, environment=environment) as worker:
+            return await _throughput(tap, jobs, worker.pid)
 
 
 def _pss_mb(pid: int) -> float:
@@ -175,6 +236,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--reference", help="interpreter that has mcai-worker-sdk 2.1.1")
     parser.add_argument("--jobs", type=int, default=3000, help="jobs for the throughput (the reference gets a tenth)")
+    parser.add_argument(
+        "--peers", type=int, metavar="ROUNDS", help="instead, a bare loop and other frameworks beside us"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     print(f"Jobs under a private RabbitMQ node; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
@@ -182,6 +246,10 @@ async def main() -> None:
     await asyncio.to_thread(node.start)
     figures: dict[str, Figures] = {}
     try:
+        if options.peers:
+            with installed_package() as own_python:
+                await measure_peers(node, own_python, options.jobs, options.peers)
+            return
         with BackendStandIn() as backend, installed_package() as own_python:
             for name, python, jobs in (
                 ("this SDK", own_python, options.jobs),

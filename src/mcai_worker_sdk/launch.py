@@ -1,8 +1,9 @@
 """
 How this process was started, taken down when the package is imported: before the worker's script changes any of it.
 
-A job process that replaces another one is the worker's command line, run again (``host/program.py``). It finds its end
-of the job link by a variable, which is taken out of the environment here, so that no program it starts inherits it.
+A job process that replaces another one is the worker's command line, run again (``host/process/program.py``). It finds
+its end of the job link by a variable, which is taken out of the environment here, so that no program it starts
+inherits it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.description import WorkerDescription
 from mcai_worker_sdk.errors import MissingExtraError, WorkerDefinitionError
+from mcai_worker_sdk.job.definition import WorkerDefinition
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.parameters import ParametersModel
 
@@ -152,13 +153,25 @@ class Worker:
         from mcai_worker_sdk.supervisor.start import start_worker
 
         _unstarted.clear()
-        start_worker(self)
+        try:
+            definition = self._definition()
+        except WorkerDefinitionError as error:
+            sys.exit(f"The worker cannot start. {error}")
+        start_worker(definition)
 
     # What the SDK uses
 
     @property
     def _is_media(self) -> bool:
         return not self._overrides("process")
+
+    def _definition(self) -> WorkerDefinition:
+        if not hasattr(self, "_model"):
+            raise WorkerDefinitionError(
+                f"{type(self).__name__} was built without its parameters class and description; expected its __init__ "
+                "to call super().__init__(parameters, description)."
+            )
+        return WorkerDefinition(self, self._model, self._description, self._is_media)
 
     def _define(self, parameters: type, description: WorkerDescription) -> None:
         if not isinstance(description, WorkerDescription):

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from mcai_worker_sdk.errors import ProtocolError
-from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import Progression, Response
@@ -78,15 +77,15 @@ class _World:
         self._terminated = False
         settings = Settings.load({"AMQP_QUEUE": QUEUE, **scenario.environment})
         worker = _make_worker()
-        identity = worker_identity(settings, worker._description, worker._model.json_schema)
+        definition = worker._definition()
+        identity = worker_identity(settings, definition.description, definition.model.json_schema)
         sampler = SystemSampler()
         sampler.sample()
-        options = LifecycleOptions(attempts_limit=settings.job.ttl_limit, soft_rejects_limit=settings.job.soft_limit)
-        self._host = InlineHost(WorkerSetup(worker, worker._parameters, settings))
+        self._host = InlineHost(definition, settings)
         self._black_list = _BlackList(set(scenario.black_list), self._take)
         self._ends_itself = scenario.ends_itself
         self._dispatcher = Dispatcher(
-            lifecycle=Lifecycle(options),
+            lifecycle=Lifecycle(settings.job),
             exchange=self,
             host=self._host,
             identity=identity,

@@ -13,18 +13,33 @@ from pathlib import Path
 from typing import Any
 
 import mcai_worker_sdk as mcai
-from mcai_worker_sdk.host.base import Host, WorkerSetup
-from mcai_worker_sdk.host.job_process import ProcessPlan, run_job_process
-from mcai_worker_sdk.host.program import WorkerProgram
+from mcai_worker_sdk.host.port import Host
+from mcai_worker_sdk.host.process.job_process import ProcessPlan, run_job_process
+from mcai_worker_sdk.host.process.program import WorkerProgram
+from mcai_worker_sdk.job.definition import WorkerDefinition
 from mcai_worker_sdk.launch import LAUNCH
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.parameters import ParametersModel
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult
 from mcai_worker_sdk.settings import Settings
 
-__all__ = ["CodeParameters", "CodeWorker", "HostDriver", "be_job_process", "code", "drive", "program_of", "setup_of"]
+__all__ = [
+    "CodeParameters",
+    "CodeWorker",
+    "HostDriver",
+    "be_job_process",
+    "code",
+    "drive",
+    "failure_of",
+    "program_of",
+    "refusal_of",
+    "result_of",
+    "setup_of",
+]
 
 ROOT = Path(__file__).parents[2]
+DESCRIPTION = mcai.WorkerDescription("mcai_worker_sdk")
 
 
 class CodeParameters(mcai.WorkerParameters):
@@ -64,15 +79,34 @@ class CodeWorker:
 
 
 def setup_of(
-    worker: Any, parameters_class: type = CodeParameters, environ: dict[str, str] | None = None
-) -> WorkerSetup:
-    """What a runner needs of a worker."""
-    return WorkerSetup(worker, parameters_class, Settings.load(environ or {}))
+    worker: Any, parameters_class: type = CodeParameters, environ: dict[str, str] | None = None, **limits: float
+) -> tuple[WorkerDefinition, Settings]:
+    """What a host is made of; ``limits`` are settings of jobs."""
+    settings = Settings.load(environ or {})
+    settings = settings.model_copy(update={"job": settings.job.model_copy(update=limits)})
+    return WorkerDefinition(worker, ParametersModel(parameters_class), DESCRIPTION), settings
 
 
 def code(statements: str) -> tuple[OrderParameter, ...]:
     """Parameters of an order for :class:`CodeWorker`."""
     return (OrderParameter(id="code", type="string", value=statements),)
+
+
+def result_of(event: object) -> JobResult:
+    """How a job ended."""
+    assert isinstance(event, ev.JobEnded)
+    return event.result
+
+
+def failure_of(event: object) -> JobResult | None:
+    """How a job ended that was to be prepared; ``None`` when it is."""
+    return None if isinstance(event, ev.JobInitialised) else result_of(event)
+
+
+def refusal_of(event: object) -> str | None:
+    """Why an update was not taken; ``None`` when it was."""
+    assert isinstance(event, ev.JobUpdated)
+    return event.refusal
 
 
 def program_of(setup_code: str = "", before: str = "") -> WorkerProgram:
@@ -86,7 +120,7 @@ def be_job_process(setup_code: str) -> None:
     """What ``start()`` does where the supervisor has the script run again."""
     given = LAUNCH.given_link
     assert given is not None
-    plan = ProcessPlan(setup_of(CodeWorker(setup_code)), 20, given.supervisor_pid)
+    plan = ProcessPlan(*setup_of(CodeWorker(setup_code)), given.supervisor_pid)
     run_job_process(plan, socket.socket(fileno=given.descriptor), is_fork=False)
 
 

@@ -8,11 +8,12 @@ from mcai_worker_sdk.errors import ProtocolError
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
-from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.lifecycle.settlement import Case
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState
+from mcai_worker_sdk.settings import JobSettings
 
 E = TypeVar("E")
 
@@ -63,8 +64,8 @@ def sent_back(delivery: Delivery, case: Case, count: Count = Count.PUT_BACKS, *,
 class Driver:
     """Feeds a lifecycle whose host is ready, and keeps every effect in ``effects``."""
 
-    def __init__(self, *, ready: bool = True, **options: Any) -> None:
-        self.lifecycle = Lifecycle(LifecycleOptions(**options))
+    def __init__(self, *, ready: bool = True, announces_start: bool = False, **limits: Any) -> None:
+        self.lifecycle = Lifecycle(JobSettings(**limits), announces_start=announces_start)
         self.effects: list[Effect] = []
         if ready:
             self.feed(ev.HostReady())

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
-from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.lifecycle.settlement import Case
 from mcai_worker_sdk.lifecycle.state import MOST_RETURNS
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.orders import (
     InitProcess,
@@ -23,6 +24,7 @@ from mcai_worker_sdk.protocol.orders import (
     UpdateProcess,
 )
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+from mcai_worker_sdk.settings import JobSettings
 from tests.unit.lifecycle_kit import BlackListModel, received
 
 OrderKey = tuple[int, bytes, int, int]
@@ -40,9 +42,9 @@ _PUBLISHES_BEFORE = {
 _PUT_BACK = (Case.ENGAGED, Case.SUSPENDED, Case.SHUTTING_DOWN)
 #: What a worker that has ended does not do any more.
 _STARTS = (
-    fx.RunJob,
-    fx.InitialiseJob,
-    fx.StartJob,
+    cmd.RunJob,
+    cmd.InitialiseJob,
+    cmd.StartJob,
     fx.CheckRequirements,
     fx.ConsumeJobs,
     fx.AnnounceCreated,
@@ -82,8 +84,8 @@ class Run:
 class World:
     """Everything around one lifecycle."""
 
-    def __init__(self, options: LifecycleOptions) -> None:
-        self.lifecycle = Lifecycle(options)
+    def __init__(self, limits: JobSettings, *, announces_start: bool) -> None:
+        self.lifecycle = Lifecycle(limits, announces_start=announces_start)
         self.host: HostJob | None = None
         self.run: Run | None = None
         self.checks: list[int] = []
@@ -103,7 +105,7 @@ class World:
         #: What the clock was asked for last, while it counts.
         self.alarm: fx.AwaitReturn | None = None
         self.black_list = BlackListModel()
-        self.max_jobs, self.jobs_ended = options.max_jobs, 0
+        self.max_jobs, self.jobs_ended = limits.max_jobs, 0
         self.unproven: tuple[OrderKey, Delivery, bool] | None = None
         self.unproven_direct: Delivery | None = None
         self.draining = False
@@ -137,7 +139,7 @@ class World:
         settled = [effect for effect in effects if isinstance(effect, fx.Settle)]
         if expected is not None:
             assert settled == expected
-            assert not [effect for effect in effects if isinstance(effect, fx.RunJob | fx.CheckRequirements)]
+            assert not [effect for effect in effects if isinstance(effect, cmd.RunJob | fx.CheckRequirements)]
         else:
             assert fx.Settle(delivery, Case.REPORTED) not in settled, "only what is done with is dropped as reported"
         if isinstance(event, ev.OrderReceived):
@@ -177,11 +179,11 @@ class World:
         elif isinstance(order, StartProcess) and not named:
             assert [e.result.job_id for e in effects if isinstance(e, fx.PublishResult)] == [order.job_id]
         elif isinstance(order, StartProcess) and phase == "ready":
-            assert (fx.StartJob in kinds) == (not run.told_to_end and not self.shutting_down)
+            assert (cmd.StartJob in kinds) == (not run.told_to_end and not self.shutting_down)
         elif isinstance(order, UpdateProcess):
-            answers = [kind for kind in kinds if kind in (fx.UpdateJob, fx.RefuseUpdate)]
+            answers = [kind for kind in kinds if kind in (cmd.UpdateJob, fx.RefuseUpdate)]
             early = phase in ("checking", "initialising")
-            assert answers == ([fx.RefuseUpdate if early else fx.UpdateJob] if named else [])
+            assert answers == ([fx.RefuseUpdate if early else cmd.UpdateJob] if named else [])
         elif isinstance(order, StopProcess | ReachedExpiration) and named and phase == "checking":
             self._check_end_at_once(run, effects)
 
@@ -277,7 +279,7 @@ class World:
         if awaited:
             run.checking = False
         effects = self.feed(ev.RequirementsChecked(job_id, missing))
-        runs = any(isinstance(effect, fx.RunJob) for effect in effects)
+        runs = any(isinstance(effect, cmd.RunJob) for effect in effects)
         assert runs == (awaited and not missing)
         assert awaited or effects == [], "an answer that comes too late changes nothing"
         return effects
@@ -397,17 +399,17 @@ class World:
 
     def _obey(self, effect: Effect) -> None:
         match effect:
-            case fx.RunJob() | fx.InitialiseJob():
+            case cmd.RunJob() | cmd.InitialiseJob():
                 assert self.host is None, "never two jobs at once"
-                self.host = HostJob(effect.job_id, "running" if isinstance(effect, fx.RunJob) else "initialising")
-            case fx.StartJob():
+                self.host = HostJob(effect.job_id, "running" if isinstance(effect, cmd.RunJob) else "initialising")
+            case cmd.StartJob():
                 assert self.host == HostJob(effect.job_id, "ready"), "only an initialised job is started"
                 self.host.phase = "running"
-            case fx.DiscardJob():
+            case cmd.DiscardJob():
                 assert self.host is not None
                 assert (self.host.job_id, self.host.phase) == (effect.job_id, "ready")
                 self.host.discarding = True
-            case fx.StopJob() | fx.UpdateJob():
+            case cmd.StopJob() | cmd.UpdateJob():
                 assert self.host is not None
                 assert self.host.job_id == effect.job_id
             case fx.CheckRequirements():

@@ -84,9 +84,9 @@ def test_importing_the_package_loads_no_library_that_only_a_started_worker_needs
     ("imported", "left_out"),
     [
         ("mcai_worker_sdk", ["mcai_worker_sdk.media", "mcai_worker_sdk.supervisor"]),
-        ("mcai_worker_sdk.supervisor.start", ["mcai_worker_sdk.exchange", "mcai_worker_sdk.host.runner", "pika"]),
-        ("mcai_worker_sdk.supervisor.serve", ["mcai_worker_sdk.host.runner", "mcai_worker_sdk.supervisor.local"]),
-        ("mcai_worker_sdk.host.serving", ["mcai_worker_sdk.exchange", "pika"]),
+        ("mcai_worker_sdk.supervisor.start", ["mcai_worker_sdk.exchange", "mcai_worker_sdk.job.runner", "pika"]),
+        ("mcai_worker_sdk.supervisor.serve", ["mcai_worker_sdk.job.runner", "mcai_worker_sdk.supervisor.local"]),
+        ("mcai_worker_sdk.host.job_loop", ["mcai_worker_sdk.exchange", "pika"]),
     ],
 )
 def test_each_process_loads_only_what_it_runs(imported: str, left_out: list[str]):

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mcai_worker_sdk.host import child as child_module
-from mcai_worker_sdk.host.child import EndWatch, ForkedProcess, kill_session, kill_with_programs
+from mcai_worker_sdk.host.process import child as child_module
+from mcai_worker_sdk.host.process.child import EndWatch, ForkedProcess, kill_session, kill_with_programs
 
 Start = Callable[..., subprocess.Popen[str]]
 

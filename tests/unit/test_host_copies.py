@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from mcai_worker_sdk.host.copies import call_in_copies
+from mcai_worker_sdk.job.copies import call_in_copies
 
 #: A worker's handlers and event loop, a pool that is ended again and again. ``{}`` runs it.
 PROGRAM = """
 import asyncio, multiprocessing, os, signal, sys, threading, time
-from mcai_worker_sdk.host.copies import keep_signals_for_copies
+from mcai_worker_sdk.job.copies import keep_signals_for_copies
 
 def pools():
     # Ended in the instant in which they were started, too.
@@ -60,7 +60,7 @@ def test_a_pool_is_ended_however_often_and_the_worker_hears_of_no_signal(run: st
 
 HANDLERS = """
 import os, signal
-from mcai_worker_sdk.host.copies import keep_signals_for_copies
+from mcai_worker_sdk.job.copies import keep_signals_for_copies
 def of_the_script(number, frame): ...
 def of_the_worker(number, frame): ...
 of_the_worker.__module__ = "mcai_worker_sdk.supervisor.broker"
@@ -113,7 +113,7 @@ def test_a_method_is_called_in_copies_as_long_as_its_object_lives():
 def test_outside_the_main_thread_no_handler_is_touched():
     program = """
 import signal, threading
-from mcai_worker_sdk.host.copies import keep_signals_for_copies
+from mcai_worker_sdk.job.copies import keep_signals_for_copies
 thread = threading.Thread(target=keep_signals_for_copies)
 thread.start()
 thread.join()

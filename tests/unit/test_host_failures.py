@@ -13,9 +13,9 @@ import pytest
 
 from mcai_worker_sdk import logs
 from mcai_worker_sdk.errors import JobError, ParameterError
-from mcai_worker_sdk.host import death
-from mcai_worker_sdk.host.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
-from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES, READ_OUTPUT, cut_message, describe_failure
+from mcai_worker_sdk.host.process import death
+from mcai_worker_sdk.host.process.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
+from mcai_worker_sdk.job.failures import MESSAGE_LIMIT_BYTES, READ_OUTPUT, cut_message, describe_failure
 from mcai_worker_sdk.logs import secrets
 
 SECRET = "correct-horse-battery-staple"

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mcai_worker_sdk.host import start_method
-from mcai_worker_sdk.host.base import HostLimits, JobUsage
 from mcai_worker_sdk.host.inline import InlineHost
-from mcai_worker_sdk.host.start_method import choose_start_method
+from mcai_worker_sdk.host.port import JobUsage
+from mcai_worker_sdk.host.process import start_method
+from mcai_worker_sdk.host.process.start_method import choose_start_method
 from mcai_worker_sdk.host.thread import ThreadHost
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import JobState, failed_result
 from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, setup_of
 
@@ -23,34 +24,39 @@ from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, setup_of
 @pytest.fixture
 def inline() -> HostDriver:
     driver = HostDriver()
-    driver.host = InlineHost(setup_of(CodeWorker("self.model = 'm'")))
+    driver.host = InlineHost(*setup_of(CodeWorker("self.model = 'm'")))
     driver.host.launch()
     driver.host.attach(driver.on_event)
     return driver
 
 
 def test_inline_a_job_runs_before_the_call_returns_in_the_same_thread(inline: HostDriver):
-    inline.host.run(1, code(f"assert threading.get_ident() == {threading.get_ident()}\nch.publish_job_progression(5)"))
+    inline.host.command(
+        cmd.RunJob(1, code(f"assert threading.get_ident() == {threading.get_ident()}\nch.publish_job_progression(5)"))
+    )
 
     assert [type(event) for event in inline.events] == [ev.HostReady, ev.ProgressionReported, ev.JobEnded]
     assert inline.results[0].state is JobState.COMPLETED
 
 
 def test_inline_a_job_may_be_stopped_from_within_and_by_a_kill(inline: HostDriver):
-    for job_id, end in enumerate((inline.host.stop, lambda job: inline.host.kill(failed_result(job, "x"), "x")), 1):
-        inline.host._runner._setup.worker.end = end  # type: ignore[attr-defined]
-        inline.host.run(job_id, code("self.end(job_id)\nassert ch.is_stopped()"))
+    for job_id, end in enumerate(
+        (lambda job: inline.host.command(cmd.StopJob(job)), lambda job: inline.host.kill(failed_result(job, "x"), "x")),
+        1,
+    ):
+        inline.host._runner._definition.worker.end = end  # type: ignore[attr-defined]
+        inline.host.command(cmd.RunJob(job_id, code("self.end(job_id)\nassert ch.is_stopped()")))
 
     assert [result.state for result in inline.results] == [JobState.STOPPED] * 2
 
 
 def test_inline_a_prepared_job_is_started_updated_or_discarded(inline: HostDriver):
-    inline.host.initialise(1, code("raise AssertionError('the old parameters')"))
-    inline.host.update(1, code("ret = {'destination_paths': ['new']}"))
-    inline.host.start(1, ())
-    inline.host.initialise(2, code(""))
-    inline.host.discard(2)
-    inline.host.initialise(3, ())
+    inline.host.command(cmd.InitialiseJob(1, code("raise AssertionError('the old parameters')")))
+    inline.host.command(cmd.UpdateJob(1, code("ret = {'destination_paths': ['new']}")))
+    inline.host.command(cmd.StartJob(1, ()))
+    inline.host.command(cmd.InitialiseJob(2, code("")))
+    inline.host.command(cmd.DiscardJob(2))
+    inline.host.command(cmd.InitialiseJob(3, ()))
 
     assert inline.events[1:3] == [ev.JobInitialised(1), ev.JobUpdated(1, None)]
     assert [(result.job_id, result.state) for result in inline.results] == [(1, "completed"), (2, "stopped")]
@@ -59,14 +65,14 @@ def test_inline_a_prepared_job_is_started_updated_or_discarded(inline: HostDrive
 
 def test_inline_a_setup_that_raises_fails_the_host():
     driver = HostDriver()
-    driver.host = InlineHost(setup_of(CodeWorker("raise SystemExit('no licence')")))
+    driver.host = InlineHost(*setup_of(CodeWorker("raise SystemExit('no licence')")))
     driver.host.attach(driver.on_event)
 
     assert (driver.failed or "").startswith("SystemExit: no licence")
 
 
 async def test_inline_usage_memory_and_close(inline: HostDriver):
-    inline.host.run(1, code(""))
+    inline.host.command(cmd.RunJob(1, code("")))
     await inline.host.close()
 
     assert inline.host.usage().wall_seconds > 0
@@ -77,18 +83,22 @@ async def test_inline_usage_memory_and_close(inline: HostDriver):
 
 
 def thread_host(worker: CodeWorker, **limits: float) -> ThreadHost:
-    return ThreadHost(setup_of(worker), HostLimits(**limits))  # type: ignore[arg-type]
+    return ThreadHost(*setup_of(worker, **limits))
 
 
 def test_a_thread_runs_jobs_and_hears_stops():
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
-        driver.host.run(1, code("ret = {'destination_paths': [threading.current_thread().name, str(os.getpid())]}"))
+        driver.host.command(
+            cmd.RunJob(1, code("ret = {'destination_paths': [threading.current_thread().name, str(os.getpid())]}"))
+        )
         await driver.ended()
         assert driver.host.usage() == JobUsage()
-        driver.host.run(2, code("ch.publish_job_progression(1)\nch._stop_requested.wait(30)\nch.is_stopped()"))
+        driver.host.command(
+            cmd.RunJob(2, code("ch.publish_job_progression(1)\nch._stop_requested.wait(30)\nch.is_stopped()"))
+        )
         await driver.progressed(1)
-        driver.host.stop(2)
+        driver.host.command(cmd.StopJob(2))
         await driver.ended(2)
         assert driver.host.resident_memory_bytes() > 1 << 20
 
@@ -102,10 +112,10 @@ def test_a_thread_that_should_be_killed_is_told_to_stop_and_reported_as_what_it_
     caplog: pytest.LogCaptureFixture,
 ):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("while not ch._stop_requested.wait(30): pass\nch.is_stopped()"))
+        driver.host.command(cmd.RunJob(1, code("while not ch._stop_requested.wait(30): pass\nch.is_stopped()")))
         await driver.ended()
 
-    (result,) = drive(thread_host(CodeWorker(), job_timeout_seconds=0.1), scene).results
+    (result,) = drive(thread_host(CodeWorker(), timeout_seconds=0.1), scene).results
 
     assert result.state is JobState.ERROR
     assert "MCAI_JOB_TIMEOUT_SECONDS (0.1 s)" in (result.message or "")
@@ -128,7 +138,7 @@ threading.Event().wait()
 
 def test_a_thread_whose_link_cannot_be_read_fails_its_job_and_the_host():
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(WRITE_INTO_EVERY_LINK))
+        driver.host.command(cmd.RunJob(1, code(WRITE_INTO_EVERY_LINK)))
         await driver.ended()
         assert "The job link brought b'a line that somebody printed'" in await driver.failure()
 
@@ -144,7 +154,7 @@ def test_a_job_that_waits_for_setup_is_ended_by_a_kill_in_a_thread_too():
     worker.gate = gate  # type: ignore[attr-defined]
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         driver.host.kill(failed_result(1, "The worker was shut down."), "the test says so")
         await driver.ended()
         gate.set()

@@ -18,13 +18,14 @@ import psutil
 import pytest
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import frames
-from mcai_worker_sdk.host import process as process_module
-from mcai_worker_sdk.host.base import HostLimits, JobUsage
-from mcai_worker_sdk.host.job_process import ProcessPlan
-from mcai_worker_sdk.host.process import ProcessHost
-from mcai_worker_sdk.host.program import WorkerProgram
+from mcai_worker_sdk.host.link import frames
+from mcai_worker_sdk.host.port import JobUsage
+from mcai_worker_sdk.host.process import host as process_module
+from mcai_worker_sdk.host.process.host import ProcessHost
+from mcai_worker_sdk.host.process.job_process import ProcessPlan
+from mcai_worker_sdk.host.process.program import WorkerProgram
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 from tests.support.rabbitmq import eventually
 from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, program_of, setup_of
@@ -63,8 +64,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
 
 def process_host(setup: str, program: WorkerProgram | HostError, **limits: Any) -> ProcessHost:
     """Calls the class as it is at that moment: a test may have changed what it is made of."""
-    plan = ProcessPlan(setup_of(CodeWorker(setup)), 20, os.getpid())
-    return ProcessHost(plan, HostLimits(**limits), program)
+    return ProcessHost(ProcessPlan(*setup_of(CodeWorker(setup), **limits), os.getpid()), program)
 
 
 def pid_of(result: JobResult) -> int:
@@ -92,7 +92,7 @@ def test_jobs_run_in_one_process_of_their_own(play: Play, method: str):
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
         for job_id in (1, 2):
-            driver.host.run(job_id, code(f"ch.publish_job_progression({job_id})\n{PID}"))
+            driver.host.command(cmd.RunJob(job_id, code(f"ch.publish_job_progression({job_id})\n{PID}")))
             await driver.ended(job_id)
 
     driver = play(scene, start=method)
@@ -104,7 +104,7 @@ def test_jobs_run_in_one_process_of_their_own(play: Play, method: str):
 
 def test_a_job_that_came_before_setup_was_done_runs_after_it(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("ret = {'destination_paths': [self.model]}"))
+        driver.host.command(cmd.RunJob(1, code("ret = {'destination_paths': [self.model]}")))
         assert driver.host.usage() == JobUsage()
         await driver.ended()
 
@@ -116,16 +116,16 @@ def test_a_job_that_came_before_setup_was_done_runs_after_it(play: Play):
 
 def test_a_job_is_initialised_started_updated_and_discarded(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.initialise(1, code("raise AssertionError('the old parameters')"))
+        driver.host.command(cmd.InitialiseJob(1, code("raise AssertionError('the old parameters')")))
         await driver.until(lambda: ev.JobInitialised(1) in driver.events)
-        driver.host.update(1, code("ret = {'destination_paths': ['a']}"))
-        driver.host.update(1, code("refuse"))
+        driver.host.command(cmd.UpdateJob(1, code("ret = {'destination_paths': ['a']}")))
+        driver.host.command(cmd.UpdateJob(1, code("refuse")))
         await driver.until(lambda: sum(isinstance(event, ev.JobUpdated) for event in driver.events) == 2)
-        driver.host.start(1, ())
+        driver.host.command(cmd.StartJob(1, ()))
         await driver.ended()
-        driver.host.initialise(2, code(""))
+        driver.host.command(cmd.InitialiseJob(2, code("")))
         await driver.until(lambda: ev.JobInitialised(2) in driver.events)
-        driver.host.discard(2)
+        driver.host.command(cmd.DiscardJob(2))
         await driver.ended(2)
 
     driver = play(scene)
@@ -139,9 +139,9 @@ def test_a_job_is_initialised_started_updated_and_discarded(play: Play):
 
 def test_a_stop_is_seen_by_the_job(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(WAIT_FOR_STOP))
+        driver.host.command(cmd.RunJob(1, code(WAIT_FOR_STOP)))
         await driver.progressed(1)
-        driver.host.stop(1)
+        driver.host.command(cmd.StopJob(1))
         await driver.ended()
 
     assert play(scene, stop_grace_seconds=60).results[0].state is JobState.STOPPED
@@ -149,10 +149,10 @@ def test_a_stop_is_seen_by_the_job(play: Play):
 
 def test_a_late_stop_of_one_run_does_not_stop_the_next_run_of_the_same_job(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         await driver.ended()
-        driver.host.stop(1)
-        driver.host.run(1, code("ret = {'destination_paths': [str(ch.is_stopped())]}"))
+        driver.host.command(cmd.StopJob(1))
+        driver.host.command(cmd.RunJob(1, code("ret = {'destination_paths': [str(ch.is_stopped())]}")))
         await driver.ended(2)
 
     result = play(scene).results[1]
@@ -174,11 +174,11 @@ def test_a_late_stop_of_one_run_does_not_stop_the_next_run_of_the_same_job(play:
 )
 def test_a_job_that_ends_its_process_is_reported_once_and_the_next_one_runs(play: Play, statement: str, said: str):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(
-            1, code(f"import signal, time\nch.publish_job_progression(9)\nsum(range(3000000))\n{statement}")
+        driver.host.command(
+            cmd.RunJob(1, code(f"import signal, time\nch.publish_job_progression(9)\nsum(range(3000000))\n{statement}"))
         )
         await driver.ended()
-        driver.host.run(2, code(PID))
+        driver.host.command(cmd.RunJob(2, code(PID)))
         await driver.ended(2)
 
     driver = play(scene)
@@ -195,12 +195,12 @@ def test_a_job_that_ends_its_process_is_reported_once_and_the_next_one_runs(play
 
 def test_a_process_that_dies_with_a_prepared_job_fails_that_job(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.initialise(1, code(""))
+        driver.host.command(cmd.InitialiseJob(1, code("")))
         await driver.until(lambda: ev.JobInitialised(1) in driver.events)
         job_process(driver).kill()
         await driver.ended()
         await driver.ready(2)
-        driver.host.run(2, code(""))
+        driver.host.command(cmd.RunJob(2, code("")))
         await driver.ended(2)
 
     failed, next_one = play(scene).results
@@ -215,7 +215,7 @@ def test_an_idle_process_that_dies_is_replaced_and_no_job_blamed(play: Play, cap
         await driver.ready()
         job_process(driver).kill()
         await driver.ready(2)
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         await driver.ended()
 
     driver = play(scene)
@@ -233,19 +233,21 @@ def test_a_job_handed_to_a_process_that_was_dead_by_then_runs_in_the_next_one(pl
         process.kill()
         # Dead, and the supervisor's loop has not had its turn to see it.
         select.select([driver.host._end_watch._descriptor], [], [], 30)  # type: ignore[attr-defined]
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         if told_to_stop:
-            driver.host.stop(1)
+            driver.host.command(cmd.StopJob(1))
         await driver.ended()
 
-    (result,) = play(scene, job_timeout_seconds=30).results
+    (result,) = play(scene, timeout_seconds=30).results
 
     assert (result.job_id, result.state) == (1, JobState.STOPPED if told_to_stop else JobState.COMPLETED)
 
 
 def test_what_the_job_reported_before_the_crash_is_heard(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(f"import signal\nfor n in range(100): ch.publish_job_progression(n)\n{CRASH}"))
+        driver.host.command(
+            cmd.RunJob(1, code(f"import signal\nfor n in range(100): ch.publish_job_progression(n)\n{CRASH}"))
+        )
         await driver.ended()
 
     driver = play(scene)
@@ -263,7 +265,7 @@ open({str(pid_file)!r}, "w").write(str(child.pid))
 {CRASH}"""
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(started))
+        driver.host.command(cmd.RunJob(1, code(started)))
         await driver.ended()
 
     play(scene)
@@ -278,9 +280,9 @@ def test_a_result_that_is_too_long_for_the_link_is_one_error_and_the_process_liv
     monkeypatch.setattr(frames, "LIMIT_BYTES", 10_000)
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("ret = {'destination_paths': ['/' + 'x' * 20_000]}"))
+        driver.host.command(cmd.RunJob(1, code("ret = {'destination_paths': ['/' + 'x' * 20_000]}")))
         await driver.ended()
-        driver.host.run(2, code(PID))
+        driver.host.command(cmd.RunJob(2, code(PID)))
         await driver.ended(2)
 
     driver = play(scene)
@@ -297,12 +299,12 @@ def test_a_result_that_is_too_long_for_the_link_is_one_error_and_the_process_liv
 
 def test_a_job_past_its_time_out_ends_in_an_error_that_names_the_setting(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(IGNORE_STOP))
+        driver.host.command(cmd.RunJob(1, code(IGNORE_STOP)))
         await driver.ended()
-        driver.host.run(2, code(""))
+        driver.host.command(cmd.RunJob(2, code("")))
         await driver.ended(2)
 
-    timed_out, next_one = play(scene, job_timeout_seconds=1.5).results
+    timed_out, next_one = play(scene, timeout_seconds=1.5).results
 
     assert timed_out.message == "The job ran longer than MCAI_JOB_TIMEOUT_SECONDS (1.5 s) and was killed."
     assert timed_out.execution_duration_seconds >= 1.5
@@ -311,9 +313,9 @@ def test_a_job_past_its_time_out_ends_in_an_error_that_names_the_setting(play: P
 
 def test_a_job_that_ignores_its_stop_order_ends_stopped_after_the_grace(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(IGNORE_STOP))
+        driver.host.command(cmd.RunJob(1, code(IGNORE_STOP)))
         await driver.progressed(1)
-        driver.host.stop(1)
+        driver.host.command(cmd.StopJob(1))
         await driver.ended()
 
     (result,) = play(scene, stop_grace_seconds=0.2).results
@@ -324,8 +326,8 @@ def test_a_job_that_ignores_its_stop_order_ends_stopped_after_the_grace(play: Pl
 def test_a_job_that_ended_before_its_kill_keeps_its_result_and_the_next_one_is_not_blamed(play: Play):
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
-        driver.on_result = lambda result: driver.host.run(2, code("")) if result.job_id == 1 else None
-        driver.host.run(1, code("ret = {'destination_paths': ['/out']}"))
+        driver.on_result = lambda result: driver.host.command(cmd.RunJob(2, code(""))) if result.job_id == 1 else None
+        driver.host.command(cmd.RunJob(1, code("ret = {'destination_paths': ['/out']}")))
         sock = driver.host._link._socket  # type: ignore[attr-defined]
         # Until the result lies in the socket, which is much longer than what comes before it; the loop has not had its
         # turn.
@@ -342,20 +344,20 @@ def test_a_job_that_ended_before_its_kill_keeps_its_result_and_the_next_one_is_n
 
 def test_the_time_out_does_not_count_a_prepared_jobs_wait_for_its_start(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.initialise(1, code(""))
+        driver.host.command(cmd.InitialiseJob(1, code("")))
         await driver.until(lambda: ev.JobInitialised(1) in driver.events)
         assert driver.host._timers == []  # type: ignore[attr-defined]
-        driver.host.start(1, ())
+        driver.host.command(cmd.StartJob(1, ()))
         await driver.ended()
 
-    assert play(scene, job_timeout_seconds=30).results[0].state is JobState.COMPLETED
+    assert play(scene, timeout_seconds=30).results[0].state is JobState.COMPLETED
 
 
 def test_a_kill_without_a_job_kills_nothing(play: Play):
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
         driver.host.kill(failed_result(1, "killed"), "the test says so")
-        driver.host.run(2, code(PID))
+        driver.host.command(cmd.RunJob(2, code(PID)))
         await driver.ended()
 
     driver = play(scene)
@@ -372,18 +374,18 @@ def test_a_job_that_waits_for_setup_is_ended_without_harm_to_setup(play: Play, t
     setup = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         if verdict == "stop":
-            driver.host.stop(1)
+            driver.host.command(cmd.StopJob(1))
         else:
             driver.host.kill(failed_result(1, "The worker was shut down."), "the test says so")
         await driver.ended()
         gate.touch()
         await driver.ready()
-        driver.host.run(2, code(""))
+        driver.host.command(cmd.RunJob(2, code("")))
         await driver.ended(2)
 
-    first, second = play(scene, setup=setup, stop_grace_seconds=30, job_timeout_seconds=30).results
+    first, second = play(scene, setup=setup, stop_grace_seconds=30, timeout_seconds=30).results
 
     assert first.state is (JobState.STOPPED if verdict == "stop" else JobState.ERROR)
     assert (second.job_id, second.state) == (2, JobState.COMPLETED)
@@ -394,12 +396,12 @@ def test_the_time_out_of_a_job_does_not_count_the_setup_it_waits_for(play: Play,
     setup = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         assert driver.host._timers == []  # type: ignore[attr-defined]
         gate.touch()
         await driver.ended()
 
-    assert play(scene, setup=setup, job_timeout_seconds=30).results[0].state is JobState.COMPLETED
+    assert play(scene, setup=setup, timeout_seconds=30).results[0].state is JobState.COMPLETED
 
 
 # Replacement
@@ -408,10 +410,10 @@ def test_the_time_out_of_a_job_does_not_count_the_setup_it_waits_for(play: Play,
 def test_a_worn_out_process_is_replaced_while_the_next_job_waits(play: Play):
     async def scene(driver: HostDriver) -> None:
         for job_id in range(1, 5):
-            driver.host.run(job_id, code(PID))
+            driver.host.command(cmd.RunJob(job_id, code(PID)))
             await driver.ended(job_id)
 
-    driver = play(scene, max_jobs_per_process=2, job_timeout_seconds=30)
+    driver = play(scene, max_jobs_per_process=2, timeout_seconds=30)
     pids = [pid_of(result) for result in driver.results]
 
     assert pids[0] == pids[1] != pids[2] == pids[3]
@@ -424,13 +426,17 @@ def test_a_process_that_grew_too_large_is_replaced(play: Play):
 
     async def scene(driver: HostDriver) -> None:
         for job_id, statement in enumerate(["", "self.hoard = bytearray(300 << 20)\n", ""], start=1):
-            driver.host.run(
-                job_id,
-                code(f"{statement}self.hoard[::4096] = b'x' * len(self.hoard[::4096])\n{PID}" if statement else PID),
+            driver.host.command(
+                cmd.RunJob(
+                    job_id,
+                    code(
+                        f"{statement}self.hoard[::4096] = b'x' * len(self.hoard[::4096])\n{PID}" if statement else PID
+                    ),
+                )
             )
             await driver.ended(job_id)
 
-    pids = [pid_of(result) for result in play(scene, max_rss_mb=limit_mb).results]
+    pids = [pid_of(result) for result in play(scene, max_rss_mb_per_process=limit_mb).results]
 
     assert pids[0] == pids[1] != pids[2]
 
@@ -439,9 +445,9 @@ def test_a_worn_out_process_whose_threads_hold_it_is_killed(play: Play, monkeypa
     monkeypatch.setattr(process_module, "EXIT_SECONDS", 0.2)
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("threading.Thread(target=time.sleep, args=(300,)).start()"))
+        driver.host.command(cmd.RunJob(1, code("threading.Thread(target=time.sleep, args=(300,)).start()")))
         await driver.ended()
-        driver.host.run(2, code(""))
+        driver.host.command(cmd.RunJob(2, code("")))
         await driver.ended(2)
 
     assert [result.state for result in play(scene, max_jobs_per_process=1).results] == [JobState.COMPLETED] * 2
@@ -461,7 +467,7 @@ def test_a_setup_that_raises_fails_the_host_with_its_words(play: Play, method: s
 
 def test_a_setup_that_ends_the_process_fails_the_host(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         message = await driver.failure()
         assert "ended with exit code 4 before setup() came to its end; expected setup() to return or raise." in message
 
@@ -488,7 +494,7 @@ def test_a_script_that_takes_its_time_to_come_to_start_again_is_told_and_waited_
         told = "has not come to start() for 0.1 s, and jobs wait for it."
         await eventually(lambda: caplog.text, lambda text: told in text)
         gate.touch()
-        driver.host.run(1, code(""))
+        driver.host.command(cmd.RunJob(1, code("")))
         await driver.ended()
 
     assert play(scene, start="run", program=program_of(before=wait)).results[0].state is JobState.COMPLETED
@@ -499,7 +505,7 @@ def test_a_program_that_is_gone_fails_the_host_with_its_name(play: Play):
     gone = dataclasses.replace(program_of(), command=("/no/python", "worker.py"))
 
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("import signal\n" + CRASH))
+        driver.host.command(cmd.RunJob(1, code("import signal\n" + CRASH)))
         await driver.ended()
         assert "cannot be started: [Errno 2] No such file or directory: '/no/python'" in await driver.failure()
 
@@ -511,7 +517,7 @@ def test_a_worker_that_cannot_be_started_again_says_so_at_once_and_fails_when_it
 ):
     async def scene(driver: HostDriver) -> None:
         assert "A job process that dies will end the worker, since none can take its place. No script." in caplog.text
-        driver.host.run(1, code("import signal\n" + CRASH))
+        driver.host.command(cmd.RunJob(1, code("import signal\n" + CRASH)))
         await driver.ended()
         assert await driver.failure() == "No script."
 
@@ -556,7 +562,7 @@ def test_closing_ends_the_process_and_is_idempotent(play: Play):
 
 def test_closing_does_not_wait_for_a_job(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code(IGNORE_STOP))
+        driver.host.command(cmd.RunJob(1, code(IGNORE_STOP)))
         await driver.progressed(1)
 
     (result,) = play(scene).results
@@ -567,7 +573,7 @@ def test_closing_does_not_wait_for_a_job(play: Play):
 def test_usage_counts_the_time_of_the_job_in_hand(play: Play):
     async def scene(driver: HostDriver) -> None:
         assert driver.host.usage() == JobUsage()
-        driver.host.run(1, code("sum(range(5000000))\n" + IGNORE_STOP))
+        driver.host.command(cmd.RunJob(1, code("sum(range(5000000))\n" + IGNORE_STOP)))
         await driver.progressed(1)
         usage = driver.host.usage()
         assert usage.wall_seconds >= usage.cpu_seconds > 0
@@ -578,7 +584,7 @@ def test_usage_counts_the_time_of_the_job_in_hand(play: Play):
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_job_process(play: Play):
     async def scene(driver: HostDriver) -> None:
-        driver.host.run(1, code("ret = {'destination_paths': [str(os.getpgrp() == os.getpid())]}"))
+        driver.host.command(cmd.RunJob(1, code("ret = {'destination_paths': [str(os.getpgrp() == os.getpid())]}")))
         await driver.ended()
 
     before = signal.getsignal(signal.SIGINT)

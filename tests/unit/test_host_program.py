@@ -16,8 +16,8 @@ import pytest
 
 from mcai_worker_sdk import launch as launch_module
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.program import WorkerProgram, _to_run_compiled, worker_program
+from mcai_worker_sdk.host.link import messages
+from mcai_worker_sdk.host.process.program import WorkerProgram, _to_run_compiled, worker_program
 from mcai_worker_sdk.launch import JOB_LINK_VARIABLE, LAUNCH, GivenLink, Launch
 
 LAUNCHED = replace(LAUNCH, executable="/usr/bin/python", command_line=("python", "-O", "worker.py", "a"), folder="/srv")
@@ -110,7 +110,7 @@ def print_refusal() -> None:
 
 def run(program: WorkerProgram) -> tuple[dict[str, object], int]:
     """What a program says that was run with :data:`TELL`, and the number of its end of the link's file."""
-    supervisor_end, job_end = link.socket_pair()
+    supervisor_end, job_end = messages.socket_pair()
     with supervisor_end, job_end:
         inode = os.fstat(job_end.fileno()).st_ino
         read, write = os.pipe()
@@ -167,7 +167,7 @@ def test_a_compiled_script_is_read_from_standard_input_as_python_does_it():
 
 
 def test_a_folder_that_is_gone_is_named():
-    supervisor_end, job_end = link.socket_pair()
+    supervisor_end, job_end = messages.socket_pair()
     program = WorkerProgram((sys.executable,), "/no/folder", {}, start_number=1)
 
     with supervisor_end, job_end, pytest.raises(HostError, match=r"No such file.*in the folder /no/folder: both must"):

@@ -16,13 +16,14 @@ import pytest
 import mcai_worker_sdk as mcai
 from mcai_worker_sdk import logs
 from mcai_worker_sdk.errors import JobError
-from mcai_worker_sdk.host import runner as runner_module
-from mcai_worker_sdk.host.failures import MESSAGE_LIMIT_BYTES
-from mcai_worker_sdk.host.runner import Runner
+from mcai_worker_sdk.job import runner as runner_module
+from mcai_worker_sdk.job.failures import MESSAGE_LIMIT_BYTES
+from mcai_worker_sdk.job.runner import Runner
 from mcai_worker_sdk.logs import secrets
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobState
-from tests.unit.host_kit import CodeWorker, setup_of
+from tests.unit.host_kit import CodeWorker, failure_of, result_of, setup_of
 
 
 class Parameters(mcai.WorkerParameters):
@@ -45,7 +46,7 @@ class Scripted(CodeWorker):
 
 def runner_of(work: Callable[..., Any], reported: list[tuple[int, int]] | None = None, **environ: str) -> Runner:
     report = (lambda _job_id, _percent: None) if reported is None else lambda *values: reported.append(values)
-    return Runner(setup_of(Scripted(work), Parameters, environ), report)
+    return Runner(*setup_of(Scripted(work), Parameters, environ), report)
 
 
 def parameter(name: str, value: Any, **more: Any) -> OrderParameter:
@@ -71,7 +72,7 @@ def test_a_job_gets_its_channel_its_parameters_and_its_id():
         return {"destination_paths": ["/out"]}
 
     reported: list[tuple[int, int]] = []
-    result = runner_of(work, reported).run(7, (parameter("text", "é"), parameter("number", 3)))
+    result = result_of(runner_of(work, reported).obey(cmd.RunJob(7, (parameter("text", "é"), parameter("number", 3)))))
 
     assert (result.job_id, result.state, result.destination_paths) == (7, JobState.COMPLETED, ("/out",))
     assert reported == [(7, 12)]
@@ -86,8 +87,8 @@ def test_nothing_leaks_from_one_job_to_the_next():
         parameters.extra = 1  # type: ignore[attr-defined]
 
     runner = runner_of(work)
-    runner.run(1, (parameter("text", "one"),))
-    runner.run(2, ())
+    result_of(runner.obey(cmd.RunJob(1, (parameter("text", "one"),))))
+    result_of(runner.obey(cmd.RunJob(2, ())))
 
     assert vars(seen[1]) == {"text": " changed", "number": 0, "extra": 1}
     assert seen[0] is not seen[1]
@@ -102,7 +103,7 @@ def test_nothing_leaks_from_one_job_to_the_next():
     ],
 )
 def test_the_status_that_the_job_set_counts(status: mcai.JobStatus, state: JobState):
-    result = runner_of(lambda channel, *_: channel.set_job_status(status) and None).run(1, ())
+    result = result_of(runner_of(lambda channel, *_: channel.set_job_status(status) and None).obey(cmd.RunJob(1, ())))
 
     assert result.state is state
     assert result.message == ("No message for this error in worker" if state is JobState.ERROR else None)
@@ -116,7 +117,7 @@ def test_a_message_that_the_job_set_is_masked_and_bounded(monkeypatch: pytest.Mo
         channel.set_job_status(mcai.JobStatus.Error)
         channel.set_error_message("open-sesame " + "☃" * 5000)
 
-    message = runner_of(work).run(1, ()).message or ""
+    message = result_of(runner_of(work).obey(cmd.RunJob(1, ()))).message or ""
 
     assert message.startswith("*** ☃")
     assert len(message.encode()) <= MESSAGE_LIMIT_BYTES
@@ -127,7 +128,7 @@ def test_an_error_that_the_job_set_is_logged_as_any_other(caplog: pytest.LogCapt
         channel.set_job_status(mcai.JobStatus.Error)
         channel.set_error_message("100 % empty")
 
-    runner_of(work).run(9, ())
+    result_of(runner_of(work).obey(cmd.RunJob(9, ())))
 
     (record,) = caplog.records
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "The job failed: 100 % empty")
@@ -149,7 +150,7 @@ def test_an_error_message_without_its_status_is_told(
         if status is not None:
             channel.set_job_status(status)
 
-    result = runner_of(work).run(7, ())
+    result = result_of(runner_of(work).obey(cmd.RunJob(7, ())))
 
     assert result.message is None
     (record,) = caplog.records
@@ -162,7 +163,7 @@ def test_an_error_message_behind_an_exception_is_told(caplog: pytest.LogCaptureF
         channel.set_error_message("no such clip")
         raise ValueError("late")
 
-    assert (runner_of(work).run(7, ()).message or "").startswith("ValueError: late")
+    assert (result_of(runner_of(work).obey(cmd.RunJob(7, ()))).message or "").startswith("ValueError: late")
     assert "The error message 'no such clip' is not published: the job ended in an exception" in caplog.text
 
 
@@ -171,19 +172,21 @@ def test_an_error_message_with_its_status_is_no_near_miss(caplog: pytest.LogCapt
         channel.set_error_message("no such clip")
         channel.set_job_status(mcai.JobStatus.Error)
 
-    assert runner_of(work).run(7, ()).message == "no such clip"
+    assert result_of(runner_of(work).obey(cmd.RunJob(7, ()))).message == "no such clip"
     assert "not published" not in caplog.text
 
 
 def test_a_result_that_cannot_be_published_fails_the_job():
-    result = runner_of(lambda *_: {"parameters": [{"id": "n", "kind": "int", "value": "abc"}]}).run(1, ())
+    result = result_of(
+        runner_of(lambda *_: {"parameters": [{"id": "n", "kind": "int", "value": "abc"}]}).obey(cmd.RunJob(1, ()))
+    )
 
     assert result.state is JobState.ERROR
     assert "'n'" in (result.message or "")
 
 
 def test_a_warning_about_a_result_names_the_job(caplog: pytest.LogCaptureFixture):
-    result = runner_of(lambda *_: "done, 100 %s").run(9, ())
+    result = result_of(runner_of(lambda *_: "done, 100 %s").obey(cmd.RunJob(9, ())))
 
     (record,) = caplog.records
     assert result.state is JobState.COMPLETED
@@ -209,8 +212,8 @@ def test_a_warning_about_a_result_names_the_job(caplog: pytest.LogCaptureFixture
 )
 def test_whatever_process_raises_ends_its_job_only(error: BaseException, said: str):
     runner = runner_of(lambda _channel, parameters, _job_id: fail(error)() if parameters.number == 0 else None)
-    failed = runner.run(1, ())
-    next_one = runner.run(2, (parameter("number", 1),))
+    failed = result_of(runner.obey(cmd.RunJob(1, ())))
+    next_one = result_of(runner.obey(cmd.RunJob(2, (parameter("number", 1),))))
 
     assert (failed.job_id, failed.state) == (1, JobState.ERROR)
     assert (failed.message or "").splitlines()[0] == said
@@ -218,7 +221,7 @@ def test_whatever_process_raises_ends_its_job_only(error: BaseException, said: s
 
 
 def test_the_message_shows_user_code_and_not_the_sdk():
-    message = runner_of(fail(ValueError("x"))).run(1, ()).message or ""
+    message = result_of(runner_of(fail(ValueError("x"))).obey(cmd.RunJob(1, ()))).message or ""
 
     assert "test_host_runner.py" in message
     assert runner_module.__file__ not in message
@@ -228,7 +231,7 @@ def test_what_a_failed_program_wrote_is_in_the_message_and_in_the_log(caplog: py
     def work(*_: Any) -> None:
         subprocess.run(["sh", "-c", "echo 'moov atom not found' >&2; exit 1"], check=True, capture_output=True)
 
-    result = runner_of(work).run(7, ())
+    result = result_of(runner_of(work).obey(cmd.RunJob(7, ())))
 
     said = "CalledProcessError.stderr:\nmoov atom not found"
     assert said in (result.message or "")
@@ -241,7 +244,7 @@ def test_an_exception_that_cannot_be_printed_fails_its_job_only():
         def __str__(self) -> str:
             raise SystemExit(1)
 
-    message = runner_of(fail(UnprintableError())).run(1, ()).message or ""
+    message = result_of(runner_of(fail(UnprintableError())).obey(cmd.RunJob(1, ()))).message or ""
 
     assert message.startswith("UnprintableError: <its text cannot be read: SystemExit>")
 
@@ -249,14 +252,14 @@ def test_an_exception_that_cannot_be_printed_fails_its_job_only():
 def test_every_wrong_parameter_is_named_and_process_is_not_called():
     called: list[int] = []
     wrong = (parameter("number", "x"), parameter("text", 5), parameter("other", 1))
-    message = runner_of(lambda *_: called.append(1)).run(1, wrong).message or ""
+    message = result_of(runner_of(lambda *_: called.append(1)).obey(cmd.RunJob(1, wrong))).message or ""
 
     assert [name for name in ("number", "text", "other") if name not in message] == []
     assert called == []
 
 
 def test_a_credential_that_is_not_there_fails_the_job():
-    result = runner_of(lambda *_: None).run(1, (parameter("text", "NO_KEY", store="env"),))
+    result = result_of(runner_of(lambda *_: None).obey(cmd.RunJob(1, (parameter("text", "NO_KEY", store="env"),))))
 
     assert result.state is JobState.ERROR
     assert "NO_KEY" in (result.message or "")
@@ -269,7 +272,12 @@ def test_a_credential_is_masked_in_whatever_the_job_says_of_it(monkeypatch: pyte
         assert parameters.text == "open-sesame"
         raise ValueError(f"refused: {parameters.text}")
 
-    message = runner_of(work, KEY="open-sesame").run(1, (parameter("text", "KEY", store="env"),)).message or ""
+    message = (
+        result_of(
+            runner_of(work, KEY="open-sesame").obey(cmd.RunJob(1, (parameter("text", "KEY", store="env"),)))
+        ).message
+        or ""
+    )
 
     assert message.startswith("ValueError: refused: ***\n")
     assert "open-sesame" not in message
@@ -281,19 +289,19 @@ def test_a_credential_is_masked_in_whatever_the_job_says_of_it(monkeypatch: pyte
 def test_a_stop_that_comes_before_the_job_is_kept_for_it():
     runner = runner_of(lambda channel, *_: {"destination_paths": [str(channel.is_stopped())]})
     runner.expect(1)
-    runner.stop(1)
-    result = runner.run(1, ())
+    runner.obey(cmd.StopJob(1))
+    result = result_of(runner.obey(cmd.RunJob(1, ())))
 
     assert (result.state, result.destination_paths) == (JobState.STOPPED, ("True",))
 
 
 def test_a_stop_of_another_job_or_an_earlier_run_is_not():
     runner = runner_of(lambda channel, *_: {"destination_paths": [str(channel.is_stopped())]})
-    runner.stop(1)
-    runner.stop(2)
+    runner.obey(cmd.StopJob(1))
+    runner.obey(cmd.StopJob(2))
     runner.expect(2)
-    result = runner.run(2, ())
-    again = runner.run(1, ())
+    result = result_of(runner.obey(cmd.RunJob(2, ())))
+    again = result_of(runner.obey(cmd.RunJob(1, ())))
 
     assert (result.state, result.destination_paths) == (JobState.COMPLETED, ("False",))
     assert again.state is JobState.COMPLETED
@@ -303,7 +311,7 @@ def test_a_stop_during_the_credentials_is_seen_by_process(monkeypatch: pytest.Mo
     resolve = runner_module.CredentialResolver.resolve
 
     def stop_meanwhile(self: Any, parameters: Any) -> Any:
-        thread = threading.Thread(target=runner.stop, args=(1,))
+        thread = threading.Thread(target=runner.obey, args=(cmd.StopJob(1),))
         thread.start()
         thread.join()
         return resolve(self, parameters)
@@ -311,23 +319,23 @@ def test_a_stop_during_the_credentials_is_seen_by_process(monkeypatch: pytest.Mo
     monkeypatch.setattr(runner_module.CredentialResolver, "resolve", stop_meanwhile)
     runner = runner_of(lambda channel, *_: {"destination_paths": [str(channel.is_stopped())]})
 
-    assert runner.run(1, ()).state is JobState.STOPPED
+    assert result_of(runner.obey(cmd.RunJob(1, ()))).state is JobState.STOPPED
 
 
 def test_a_job_that_never_asked_completes_though_it_was_told_to_stop():
-    runner = runner_of(lambda _channel, _parameters, job_id: runner.stop(job_id))
+    runner = runner_of(lambda _channel, _parameters, job_id: runner.obey(cmd.StopJob(job_id)))
 
-    assert runner.run(1, ()).state is JobState.COMPLETED
+    assert result_of(runner.obey(cmd.RunJob(1, ()))).state is JobState.COMPLETED
 
 
 def test_a_stopped_job_keeps_what_it_returned():
     def work(channel: mcai.McaiChannel, _parameters: Any, job_id: int) -> Any:
-        runner.stop(job_id)
+        runner.obey(cmd.StopJob(job_id))
         assert channel.is_stopped()
         return {"destination_paths": ["/half"]}
 
     runner = runner_of(work)
-    result = runner.run(1, ())
+    result = result_of(runner.obey(cmd.RunJob(1, ())))
 
     assert (result.state, result.destination_paths) == (JobState.STOPPED, ("/half",))
 
@@ -338,29 +346,29 @@ def test_a_stopped_job_keeps_what_it_returned():
 def test_an_initialised_job_starts_with_its_parameters():
     runner = runner_of(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.text]})
 
-    assert runner.initialise(1, (parameter("text", "a"),)) is None
+    assert failure_of(runner.obey(cmd.InitialiseJob(1, (parameter("text", "a"),)))) is None
     assert runner.current_job_id == 1
-    assert runner.start(1, ()).destination_paths == ("a",)
+    assert result_of(runner.obey(cmd.StartJob(1, ()))).destination_paths == ("a",)
     assert runner.current_job_id is None
 
 
 def test_other_parameters_at_the_start_replace_them():
     runner = runner_of(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.text]})
-    runner.initialise(1, (parameter("text", "a"),))
+    failure_of(runner.obey(cmd.InitialiseJob(1, (parameter("text", "a"),))))
 
-    assert runner.start(1, (parameter("text", "b"),)).destination_paths == ("b",)
+    assert result_of(runner.obey(cmd.StartJob(1, (parameter("text", "b"),)))).destination_paths == ("b",)
 
 
 def test_other_parameters_that_are_wrong_fail_the_start():
     runner = runner_of(lambda *_: None)
-    runner.initialise(1, ())
+    failure_of(runner.obey(cmd.InitialiseJob(1, ())))
 
-    assert runner.start(1, (parameter("number", "x"),)).state is JobState.ERROR
+    assert result_of(runner.obey(cmd.StartJob(1, (parameter("number", "x"),)))).state is JobState.ERROR
 
 
 def test_a_job_that_fails_to_initialise_ends_there():
     runner = runner_of(lambda *_: None)
-    failure = runner.initialise(1, (parameter("number", "x"),))
+    failure = failure_of(runner.obey(cmd.InitialiseJob(1, (parameter("number", "x"),))))
 
     assert failure is not None
     assert failure.state is JobState.ERROR
@@ -369,17 +377,17 @@ def test_a_job_that_fails_to_initialise_ends_there():
 
 def test_a_start_without_an_initialised_job_runs_the_order_itself():
     runner = runner_of(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.text]})
-    runner.initialise(1, ())
+    failure_of(runner.obey(cmd.InitialiseJob(1, ())))
 
-    assert runner.start(2, (parameter("text", "b"),)).destination_paths == ("b",)
+    assert result_of(runner.obey(cmd.StartJob(2, (parameter("text", "b"),)))).destination_paths == ("b",)
 
 
 def test_a_discarded_job_is_stopped_and_its_channel_closed():
     runner = runner_of(lambda *_: None)
-    runner.initialise(1, ())
+    failure_of(runner.obey(cmd.InitialiseJob(1, ())))
 
-    assert (runner.discard(1).state, runner.current_job_id) == (JobState.STOPPED, None)
-    assert runner.discard(1).state is JobState.STOPPED
+    assert (result_of(runner.obey(cmd.DiscardJob(1))).state, runner.current_job_id) == (JobState.STOPPED, None)
+    assert result_of(runner.obey(cmd.DiscardJob(1))).state is JobState.STOPPED
 
 
 # After the end
@@ -388,7 +396,7 @@ def test_a_discarded_job_is_stopped_and_its_channel_closed():
 def test_a_channel_does_nothing_after_the_end():
     kept: list[mcai.McaiChannel] = []
     reported: list[tuple[int, int]] = []
-    runner_of(lambda channel, *_: kept.append(channel), reported).run(1, ())
+    result_of(runner_of(lambda channel, *_: kept.append(channel), reported).obey(cmd.RunJob(1, ())))
     (channel,) = kept
 
     assert channel.publish_job_progression(50) is False
@@ -412,7 +420,7 @@ def test_no_progression_comes_after_the_end_though_a_thread_is_in_the_middle_of_
         assert inside.wait(30)
         threading.Timer(0.05, go_on.set).start()
 
-    Runner(setup_of(Scripted(work), Parameters), report).run(1, ())
+    result_of(Runner(*setup_of(Scripted(work), Parameters), report).obey(cmd.RunJob(1, ())))
     order.append("result")
 
     assert order == ["progression", "result"]
@@ -438,7 +446,7 @@ def test_parameters_result_and_traceback_of_a_finished_job_are_not_kept(ends: st
             raise error
 
     runner = runner_of(work)
-    runner.run(1, (parameter("text", "x"),))
+    result_of(runner.obey(cmd.RunJob(1, (parameter("text", "x"),))))
     gc.collect()
 
     assert [reference() for reference in kept] == [None] * len(kept)
@@ -447,7 +455,7 @@ def test_parameters_result_and_traceback_of_a_finished_job_are_not_kept(ends: st
 def test_a_job_is_on_the_log_records_of_its_time_only():
     seen = []
     runner = runner_of(lambda *_: seen.append(logs.current_job.get()))
-    runner.run(7, ())
+    result_of(runner.obey(cmd.RunJob(7, ())))
 
     assert seen == [7]
     assert logs.current_job.get() == -1
@@ -459,7 +467,7 @@ def test_a_job_is_on_the_log_records_of_its_time_only():
 def test_the_cpu_time_counts_the_jobs_children():
     burn = "import resource\nwhile resource.getrusage(resource.RUSAGE_SELF).ru_utime < 0.3: pass"
     runner = runner_of(lambda *_: subprocess.run([sys.executable, "-c", burn], check=True) and None)
-    result = runner.run(1, ())
+    result = result_of(runner.obey(cmd.RunJob(1, ())))
 
     assert result.cpu_time_seconds >= 0.3
     assert result.execution_duration_seconds > 0

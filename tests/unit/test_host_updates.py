@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from mcai_worker_sdk.host import runner as runner_module
-from mcai_worker_sdk.host.base import HostLimits
-from mcai_worker_sdk.host.runner import Runner
 from mcai_worker_sdk.host.thread import ThreadHost
+from mcai_worker_sdk.job import runner as runner_module
+from mcai_worker_sdk.job.runner import Runner
 from mcai_worker_sdk.lifecycle import events as ev
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobState
-from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, setup_of
+from tests.unit.host_kit import CodeWorker, HostDriver, code, drive, failure_of, refusal_of, result_of, setup_of
 
 
 class Scripted(CodeWorker):
@@ -42,7 +42,7 @@ class Beside:
     def __init__(self, runner: Runner, job_id: int, parameters: tuple[OrderParameter, ...]) -> None:
         self.answers: list[str | None] = []
         self._thread = threading.Thread(
-            target=lambda: self.answers.append(runner.update(job_id, parameters)), daemon=True
+            target=lambda: self.answers.append(refusal_of(runner.obey(cmd.UpdateJob(job_id, parameters)))), daemon=True
         )
         self._thread.start()
 
@@ -52,7 +52,7 @@ class Beside:
 
 
 def runner_of(worker: CodeWorker) -> Runner:
-    return Runner(setup_of(worker), lambda *_: None)
+    return Runner(*setup_of(worker), lambda *_: None)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_an_update_from_another_thread_reaches_the_running_job():
     worker = Scripted(work)
     runner = runner_of(worker)
 
-    assert runner.run(1, ()).destination_paths == ("b",)
+    assert result_of(runner.obey(cmd.RunJob(1, ()))).destination_paths == ("b",)
     taken, refused, not_running = answers
     assert taken is None
     assert (refused or "").startswith("ValueError: not now")
@@ -104,8 +104,8 @@ def test_an_update_from_another_thread_reaches_the_running_job():
 def test_an_update_with_wrong_parameters_is_refused_and_the_job_goes_on():
     wrong = (OrderParameter(id="code", type="string", value=[1]),)
     refusals: list[str | None] = []
-    runner = runner_of(Scripted(lambda *_: refusals.append(runner.update(1, wrong))))
-    result = runner.run(1, ())
+    runner = runner_of(Scripted(lambda *_: refusals.append(refusal_of(runner.obey(cmd.UpdateJob(1, wrong))))))
+    result = result_of(runner.obey(cmd.RunJob(1, ())))
 
     assert "code" in (refusals[0] or "")
     assert result.state is JobState.COMPLETED
@@ -114,11 +114,11 @@ def test_an_update_with_wrong_parameters_is_refused_and_the_job_goes_on():
 def test_a_worker_without_update_process_says_so():
     class Plain:
         def process(self, _channel: Any, _parameters: Any, job_id: int) -> Any:
-            return {"destination_paths": [runner.update(job_id, ()) or "taken"]}
+            return {"destination_paths": [refusal_of(runner.obey(cmd.UpdateJob(job_id, ()))) or "taken"]}
 
-    runner = Runner(setup_of(Plain()), lambda *_: None)
+    runner = Runner(*setup_of(Plain()), lambda *_: None)
 
-    assert runner.run(1, ()).destination_paths == (
+    assert result_of(runner.obey(cmd.RunJob(1, ()))).destination_paths == (
         "The worker takes no update: it defines no update_process(parameters) method.",
     )
 
@@ -126,11 +126,14 @@ def test_a_worker_without_update_process_says_so():
 def test_a_prepared_job_is_started_with_the_parameters_it_was_updated_to():
     worker = Scripted(lambda _channel, parameters, _job_id: {"destination_paths": [parameters.code]})
     runner = runner_of(worker)
-    runner.initialise(1, code("old"))
-    answers = [runner.update(1, code("new")), runner.update(1, code("refuse"))]
+    failure_of(runner.obey(cmd.InitialiseJob(1, code("old"))))
+    answers = [
+        refusal_of(runner.obey(cmd.UpdateJob(1, code("new")))),
+        refusal_of(runner.obey(cmd.UpdateJob(1, code("refuse")))),
+    ]
 
     assert [answer is None for answer in answers] == [True, False]
-    assert runner.start(1, code("old")).destination_paths == ("new",)
+    assert result_of(runner.obey(cmd.StartJob(1, code("old")))).destination_paths == ("new",)
 
 
 # For its job only
@@ -151,9 +154,11 @@ def test_an_update_whose_parameters_come_after_its_job_ended_is_refused_and_not_
     updates: list[Beside] = []
     worker = Scripted(work)
     runner = runner_of(worker)
-    runner.run(1, ())
+    result_of(runner.obey(cmd.RunJob(1, ())))
 
-    assert runner.run(next_id, ()).destination_paths == ("Job 1 is not running: the update is refused.",)
+    assert result_of(runner.obey(cmd.RunJob(next_id, ()))).destination_paths == (
+        "Job 1 is not running: the update is refused.",
+    )
 
 
 def test_an_update_of_a_job_that_is_prepared_again_is_refused(store: SlowStore):
@@ -163,11 +168,13 @@ def test_an_update_of_a_job_that_is_prepared_again_is_refused(store: SlowStore):
 
     worker = Scripted(work)
     runner = runner_of(worker)
-    runner.initialise(1, code("a"))
+    failure_of(runner.obey(cmd.InitialiseJob(1, code("a"))))
     update = Beside(runner, 1, store.code("late"))
     assert store.asked.wait(30)
 
-    assert runner.start(1, code("b")).destination_paths == ("Job 1 is not running: the update is refused.",)
+    assert result_of(runner.obey(cmd.StartJob(1, code("b")))).destination_paths == (
+        "Job 1 is not running: the update is refused.",
+    )
 
 
 def test_a_job_ends_after_the_update_it_takes():
@@ -186,8 +193,8 @@ def test_a_job_ends_after_the_update_it_takes():
     order: list[str] = []
     updates: list[Beside] = []
     runner = runner_of(Scripted(work, update))
-    runner.run(1, ())
-    runner.run(2, ())
+    result_of(runner.obey(cmd.RunJob(1, ())))
+    result_of(runner.obey(cmd.RunJob(2, ())))
 
     assert updates[0].answer() is None
     assert order == ["job 1", "updated", "job 2"]
@@ -208,7 +215,7 @@ def test_an_update_process_that_does_not_return_holds_its_jobs_end_up_for_a_whil
     monkeypatch.setattr(runner_module, "UPDATE_GRACE_SECONDS", 0.1)
     taking, gate = threading.Event(), threading.Event()
     runner = runner_of(Scripted(work, update))
-    states = [runner.run(job_id, ()).state for job_id in (1, 2)]
+    states = [result_of(runner.obey(cmd.RunJob(job_id, ()))).state for job_id in (1, 2)]
     gate.set()
 
     assert states == [JobState.COMPLETED] * 2
@@ -223,20 +230,20 @@ def updated(driver: HostDriver, count: int) -> Callable[[], bool]:
 
 
 def thread_host(worker: CodeWorker) -> ThreadHost:
-    return ThreadHost(setup_of(worker), HostLimits())
+    return ThreadHost(*setup_of(worker))
 
 
 def test_updates_are_taken_in_the_order_they_came_whatever_their_parameters_wait_for(store: SlowStore):
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
-        driver.host.run(1, code("ch.publish_job_progression(1)\nch._stop_requested.wait(30)"))
+        driver.host.command(cmd.RunJob(1, code("ch.publish_job_progression(1)\nch._stop_requested.wait(30)")))
         await driver.progressed(1)
-        driver.host.update(1, store.code("first"))
+        driver.host.command(cmd.UpdateJob(1, store.code("first")))
         for text in ("second", "refuse", "third"):
-            driver.host.update(1, code(text))
+            driver.host.command(cmd.UpdateJob(1, code(text)))
         threading.Timer(0.3, store.answers.set).start()
         await driver.until(updated(driver, 4))
-        driver.host.stop(1)
+        driver.host.command(cmd.StopJob(1))
         await driver.ended()
 
     worker = CodeWorker()
@@ -250,11 +257,13 @@ def test_updates_are_taken_in_the_order_they_came_whatever_their_parameters_wait
 def test_a_stop_does_not_wait_for_an_update(store: SlowStore):
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
-        driver.host.run(1, code("ch.publish_job_progression(1)\nassert ch._stop_requested.wait(30)\nch.is_stopped()"))
+        driver.host.command(
+            cmd.RunJob(1, code("ch.publish_job_progression(1)\nassert ch._stop_requested.wait(30)\nch.is_stopped()"))
+        )
         await driver.progressed(1)
-        driver.host.update(1, store.code("a"))
+        driver.host.command(cmd.UpdateJob(1, store.code("a")))
         assert store.asked.wait(30)
-        driver.host.stop(1)
+        driver.host.command(cmd.StopJob(1))
         await driver.ended()
         store.answers.set()
         await driver.until(updated(driver, 1))
@@ -270,7 +279,7 @@ def test_a_stop_does_not_wait_for_an_update(store: SlowStore):
 def test_the_thread_of_the_updates_ends_with_the_link():
     async def scene(driver: HostDriver) -> None:
         await driver.ready()
-        driver.host.update(1, code("a"))
+        driver.host.command(cmd.UpdateJob(1, code("a")))
         await driver.until(updated(driver, 1))
         updaters.extend(thread for thread in threading.enumerate() if thread.name == "mcai-update")
 

@@ -5,6 +5,7 @@ import pytest
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import Activity, JobState, failed_result
 from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, without_warnings
@@ -19,11 +20,11 @@ def _published(effects: list) -> list:
 def test_a_job_is_initialised_started_and_ended_by_direct_messages() -> None:
     driver = Driver()
     effects = driver.tell("init_process", 7, code="x")
-    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.InitialiseJob, fx.Settle]
+    assert [type(effect) for effect in effects] == [fx.PauseJobs, cmd.InitialiseJob, fx.Settle]
     assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START)]
     started = driver.tell("start_process", 7, code="y")
     assert started[:2] == [fx.ReportJob(7, JobState.PROCESSING), fx.ReportProgression(7, 0)]
-    assert [parameter.value for parameter in of_kind(started, fx.StartJob)[0].parameters] == ["y"]
+    assert [parameter.value for parameter in of_kind(started, cmd.StartJob)[0].parameters] == ["y"]
     ended = driver.end()
     assert results(ended) == [(7, JobState.COMPLETED)]
     assert ended[-1] == fx.ConsumeJobs()
@@ -31,7 +32,7 @@ def test_a_job_is_initialised_started_and_ended_by_direct_messages() -> None:
 
 def test_a_start_without_parameters_uses_those_of_init() -> None:
     started = Driver().initialised(7, code="x").tell("start_process", 7)
-    assert [parameter.value for parameter in of_kind(started, fx.StartJob)[0].parameters] == ["x"]
+    assert [parameter.value for parameter in of_kind(started, cmd.StartJob)[0].parameters] == ["x"]
 
 
 def test_a_start_that_comes_before_the_job_is_ready_waits_for_it() -> None:
@@ -40,7 +41,7 @@ def test_a_start_that_comes_before_the_job_is_ready_waits_for_it() -> None:
     assert without_warnings(driver.tell("start_process", 7, code="y"))[:-1] == []
     effects = driver.feed(ev.JobInitialised(7))
     assert effects[:2] == [fx.ReportJob(7, JobState.READY_TO_START), fx.ReportJob(7, JobState.PROCESSING)]
-    assert [parameter.value for parameter in of_kind(effects, fx.StartJob)[0].parameters] == ["y"]
+    assert [parameter.value for parameter in of_kind(effects, cmd.StartJob)[0].parameters] == ["y"]
 
 
 def test_a_start_without_init_fails() -> None:
@@ -51,7 +52,7 @@ def test_a_start_without_init_fails() -> None:
 def test_a_start_of_another_job_fails_that_one_and_leaves_the_initialised_one() -> None:
     driver = Driver().initialised()
     assert results(driver.tell("start_process", 8)) == [(8, JobState.ERROR)]
-    assert of_kind(driver.tell("start_process", 7), fx.StartJob)
+    assert of_kind(driver.tell("start_process", 7), cmd.StartJob)
 
 
 def test_a_second_start_changes_nothing() -> None:
@@ -73,7 +74,7 @@ def test_a_failed_initialisation_ends_the_job_and_the_next_one_is_taken() -> Non
     ended = driver.end(state=JobState.ERROR)
     assert results(ended) == [(7, JobState.ERROR)]
     assert ended[-1] == fx.ConsumeJobs()
-    assert of_kind(driver.tell("init_process", 8), fx.InitialiseJob)
+    assert of_kind(driver.tell("init_process", 8), cmd.InitialiseJob)
 
 
 def test_a_second_init_of_the_same_job_is_ignored() -> None:
@@ -113,7 +114,7 @@ def test_a_job_that_does_not_run_yet_has_no_progression() -> None:
 def test_a_job_ordered_directly_runs_and_keeps_queued_orders_away() -> None:
     driver = Driver()
     _, effects = driver.deliver(job(), lane=Lane.DIRECT)
-    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.ReportProgression, fx.RunJob, fx.Settle]
+    assert [type(effect) for effect in effects] == [fx.PauseJobs, fx.ReportProgression, cmd.RunJob, fx.Settle]
     assert driver.end()[-1] == fx.ConsumeJobs()
 
 
@@ -147,7 +148,7 @@ def test_a_job_ordered_directly_runs_once_its_requirements_exist_whatever_the_li
     _, effects = driver.deliver(job(requires=["/a"]), lane=Lane.DIRECT)
     assert of_kind(effects, fx.CheckRequirements) == [fx.CheckRequirements(7, ("/a",))]
     driver.lose_link()
-    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), cmd.RunJob)
 
 
 def test_a_job_ordered_directly_with_bad_requirements_fails() -> None:
@@ -211,7 +212,8 @@ def test_a_job_that_ended_does_not_begin_again_and_is_not_reported_again(order_t
 
 
 @pytest.mark.parametrize(
-    ("order_type", "kind"), [(None, fx.RunJob), ("init_process", fx.InitialiseJob), ("start_process", fx.PublishResult)]
+    ("order_type", "kind"),
+    [(None, cmd.RunJob), ("init_process", cmd.InitialiseJob), ("start_process", fx.PublishResult)],
 )
 def test_a_fresh_message_is_obeyed_even_behind_a_loss_of_the_link(order_type: str | None, kind: type) -> None:
     driver = Driver().initialised()
@@ -222,10 +224,10 @@ def test_a_fresh_message_is_obeyed_even_behind_a_loss_of_the_link(order_type: st
 
 
 def test_a_redelivered_start_of_the_initialised_job_starts_it() -> None:
-    assert of_kind(Driver().initialised().tell("start_process", 7, redelivered=True), fx.StartJob)
+    assert of_kind(Driver().initialised().tell("start_process", 7, redelivered=True), cmd.StartJob)
 
 
-@pytest.mark.parametrize(("order_type", "kind"), [("stop_process", fx.StopJob), ("update_process", fx.UpdateJob)])
+@pytest.mark.parametrize(("order_type", "kind"), [("stop_process", cmd.StopJob), ("update_process", cmd.UpdateJob)])
 def test_a_redelivered_message_about_the_job_in_hand_is_obeyed(order_type: str, kind: type) -> None:
     driver = Driver()
     driver.deliver(job())
@@ -239,7 +241,7 @@ def test_a_redelivered_message_about_the_job_in_hand_is_obeyed(order_type: str, 
 def test_only_the_job_that_is_named_is_stopped(job_id: int, stopped: bool) -> None:
     driver = Driver()
     driver.deliver(job())
-    assert of_kind(driver.tell("stop_process", job_id), fx.StopJob) == ([fx.StopJob(7)] if stopped else [])
+    assert of_kind(driver.tell("stop_process", job_id), cmd.StopJob) == ([cmd.StopJob(7)] if stopped else [])
 
 
 def test_a_stop_order_that_process_ignores_leaves_the_job_completed() -> None:
@@ -251,7 +253,7 @@ def test_a_stop_order_that_process_ignores_leaves_the_job_completed() -> None:
 
 def test_a_stopped_initialised_job_is_discarded_and_the_worker_is_idle_again() -> None:
     driver = Driver().initialised()
-    assert of_kind(driver.tell("stop_process", 7), fx.DiscardJob) == [fx.DiscardJob(7)]
+    assert of_kind(driver.tell("stop_process", 7), cmd.DiscardJob) == [cmd.DiscardJob(7)]
     assert results(driver.end(state=JobState.STOPPED)) == [(7, JobState.STOPPED)]
     assert driver.lifecycle.current_job_id is None
 
@@ -260,8 +262,8 @@ def test_a_stopped_initialised_job_is_discarded_and_the_worker_is_idle_again() -
 def test_a_job_told_to_end_while_it_is_initialised_is_discarded_when_it_is_ready(order_type: str) -> None:
     driver = Driver()
     driver.tell("init_process", 7)
-    assert of_kind(driver.tell(order_type, 7), fx.StopJob)
-    assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START), fx.DiscardJob(7)]
+    assert of_kind(driver.tell(order_type, 7), cmd.StopJob)
+    assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START), cmd.DiscardJob(7)]
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -269,9 +271,9 @@ def test_an_update_goes_to_the_job_that_is_named(direct: bool) -> None:
     driver = Driver().initialised() if direct else Driver()
     if not direct:
         driver.deliver(job())
-    (update,) = of_kind(driver.tell("update_process", 7, code="z"), fx.UpdateJob)
+    (update,) = of_kind(driver.tell("update_process", 7, code="z"), cmd.UpdateJob)
     assert [parameter.value for parameter in update.parameters] == ["z"]
-    assert not of_kind(driver.tell("update_process", 8), fx.UpdateJob)
+    assert not of_kind(driver.tell("update_process", 8), cmd.UpdateJob)
     assert driver.feed(ev.JobUpdated(7)) == [fx.ReportJob(7, JobState.UPDATED)]
     assert without_warnings(driver.feed(ev.JobUpdated(7, "no"))) == [fx.RefuseUpdate(7, "no")]
 
@@ -285,7 +287,7 @@ def test_an_update_of_a_job_that_is_still_initialised_is_refused_at_once_and_the
     assert without_warnings(driver.tell("update_process", 7))[:-1] == [fx.RefuseUpdate(7, TOO_EARLY)]
     assert without_warnings(driver.tell("update_process", 8))[:-1] == [], "another job's is nobody's here"
     assert driver.feed(ev.JobInitialised(7)) == [fx.ReportJob(7, JobState.READY_TO_START)]
-    assert of_kind(driver.tell("update_process", 7), fx.UpdateJob)
+    assert of_kind(driver.tell("update_process", 7), cmd.UpdateJob)
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -294,14 +296,14 @@ def test_an_update_of_a_job_that_is_still_checked_is_refused_at_once_and_the_job
     driver.deliver(job(requires=["/a"]), lane=lane)
     assert without_warnings(driver.tell("update_process", 7))[:-1] == [fx.RefuseUpdate(7, TOO_EARLY)]
     assert without_warnings(driver.tell("update_process", 8))[:-1] == [], "another job's is nobody's here"
-    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), cmd.RunJob)
 
 
 @pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.STOPPED, JobState.ERROR])
 def test_an_expired_job_stops_and_ends_in_error_whatever_comes_of_it(state: JobState) -> None:
     driver = Driver()
     driver.deliver(job())
-    assert of_kind(driver.tell("reached_expiration", 7), fx.StopJob) == [fx.StopJob(7)]
+    assert of_kind(driver.tell("reached_expiration", 7), cmd.StopJob) == [cmd.StopJob(7)]
     assert _published(driver.end(state=state)) == [failed_result(7, "Job TTL has been reached.")]
 
 

@@ -7,6 +7,7 @@ import pytest
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Count, Lane
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter, failed_result
@@ -18,7 +19,7 @@ def test_a_job_goes_from_order_to_result() -> None:
     driver = Driver()
     delivery, effects = driver.deliver(job(code="x"))
     order = parse_order(delivery.body)
-    assert effects == [fx.ReportProgression(7, 0), fx.RunJob(7, order.parameters)]
+    assert effects == [fx.ReportProgression(7, 0), cmd.RunJob(7, order.parameters)]
     assert driver.lifecycle.current_job_id == 7
     assert driver.feed(ev.ProgressionReported(7, 40)) == [fx.ReportProgression(7, 40)]
     result = JobResult(7, JobState.COMPLETED, ("/out",), (ResultParameter("n", "int", 3),))
@@ -70,7 +71,7 @@ def test_the_same_job_may_run_again_when_it_is_ordered_again() -> None:
     driver.deliver(job())
     driver.end(state=JobState.ERROR)
     _, effects = driver.deliver(job())
-    assert of_kind(effects, fx.RunJob) == [fx.RunJob(7, ())]
+    assert of_kind(effects, cmd.RunJob) == [cmd.RunJob(7, ())]
 
 
 # Requirements
@@ -85,12 +86,12 @@ def test_a_job_whose_requirements_exist_runs() -> None:
     driver = Driver()
     driver.deliver(job(requires=["/a"]))
     effects = driver.feed(ev.RequirementsChecked(7, []))
-    assert [type(effect) for effect in effects] == [fx.ReportProgression, fx.RunJob]
+    assert [type(effect) for effect in effects] == [fx.ReportProgression, cmd.RunJob]
 
 
 def test_a_job_that_requires_no_path_runs_at_once() -> None:
     _, effects = Driver().deliver(job(requires=[]))
-    assert of_kind(effects, fx.RunJob)
+    assert of_kind(effects, cmd.RunJob)
 
 
 def test_a_job_whose_requirements_are_missing_goes_through_the_delay_queue_without_a_word() -> None:
@@ -107,11 +108,11 @@ def test_other_jobs_run_while_one_waits_for_its_requirements() -> None:
     driver.deliver(job(requires=["/a"]))
     driver.feed(ev.RequirementsChecked(7, ["/a"]))
     _, effects = driver.deliver(job(8))
-    assert of_kind(effects, fx.RunJob) == [fx.RunJob(8, ())]
+    assert of_kind(effects, cmd.RunJob) == [cmd.RunJob(8, ())]
 
 
 def test_an_order_that_waited_too_long_fails_and_names_its_paths() -> None:
-    driver = Driver(soft_rejects_limit=2)
+    driver = Driver(soft_limit=2)
     delivery, _ = driver.deliver(job(requires=["/a", "/b"]), soft_rejects=2)
     effects = driver.feed(ev.RequirementsChecked(7, ["/a", "/b"]))
     expected = failed_result(7, "The job's requirements do not exist: /a, /b.")
@@ -157,7 +158,7 @@ def test_a_job_told_to_end_while_its_requirements_are_looked_for_ends_at_once_an
     assert effects[1] == fx.Settle(delivery, Case.STOPPED if state is JobState.STOPPED else Case.FAILED)
     assert driver.lifecycle.current_job_id is None
     assert driver.feed(ev.RequirementsChecked(7, missing)) == [], "the answer comes too late"
-    assert not of_kind(driver.effects, fx.RunJob)
+    assert not of_kind(driver.effects, cmd.RunJob)
 
 
 def test_a_job_that_expires_while_its_requirements_are_looked_for_says_so() -> None:
@@ -178,7 +179,7 @@ def test_a_direct_job_told_to_end_while_its_requirements_are_looked_for_makes_ro
     effects = driver.tell(order_type, 7)
     assert [type(effect) for effect in effects] == [fx.PublishResult, fx.ConsumeJobs, fx.Settle]
     assert results(effects) == [(7, state)]
-    assert of_kind(driver.deliver(job(8))[1], fx.RunJob)
+    assert of_kind(driver.deliver(job(8))[1], cmd.RunJob)
     assert driver.feed(ev.RequirementsChecked(7, [])) == []
 
 
@@ -187,7 +188,7 @@ def test_only_the_job_that_is_named_ends_while_requirements_are_looked_for() -> 
     driver.deliver(job(requires=["/a"]))
     assert results(driver.tell("stop_process", 8)) == []
     assert results(driver.tell("reached_expiration", 8)) == [(8, JobState.ERROR)]
-    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), cmd.RunJob)
 
 
 # Attempts
@@ -196,11 +197,11 @@ def test_only_the_job_that_is_named_ends_while_requirements_are_looked_for() -> 
 @pytest.mark.parametrize(("attempts", "runs"), [(0, True), (4, True), (5, False)])
 def test_an_order_is_attempted_as_often_again_as_the_limit_says(attempts: int, runs: bool) -> None:
     _, effects = Driver().deliver(job(), attempts=attempts)
-    assert bool(of_kind(effects, fx.RunJob)) is runs
+    assert bool(of_kind(effects, cmd.RunJob)) is runs
 
 
 def test_an_order_given_up_says_how_often_it_came_back_and_where_to_look() -> None:
-    _, effects = Driver(attempts_limit=1).deliver(job(), attempts=2)
+    _, effects = Driver(ttl_limit=1).deliver(job(), attempts=2)
     (result,) = [effect.result for effect in of_kind(effects, fx.PublishResult)]
     assert result.message is not None
     assert "came back 2 times without a result" in result.message
@@ -218,17 +219,17 @@ def test_an_order_that_was_lost_goes_through_the_delay_queue_as_a_copy_that_coun
 
 
 def test_an_order_that_the_broker_says_was_given_back_was_not_attempted() -> None:
-    driver = Driver(attempts_limit=0)
+    driver = Driver(ttl_limit=0)
     _, effects = driver.deliver(job(), redelivered=True, given_back=True)
-    assert of_kind(effects, fx.RunJob)
+    assert of_kind(effects, cmd.RunJob)
     foreign, effects = driver.deliver(job(8), redelivered=True, given_back=True)
     assert without_warnings(effects)[1:] == sent_back(foreign, Case.ENGAGED, job_id=8), "nor is it by being put back"
 
 
 @pytest.mark.parametrize("put_backs", [0, 1000])
 def test_an_order_that_was_given_back_in_good_order_was_not_attempted(put_backs: int) -> None:
-    _, effects = Driver(attempts_limit=0).deliver(job(), put_backs=put_backs)
-    assert of_kind(effects, fx.RunJob)
+    _, effects = Driver(ttl_limit=0).deliver(job(), put_backs=put_backs)
+    assert of_kind(effects, cmd.RunJob)
 
 
 # Black list
@@ -245,7 +246,7 @@ def test_a_job_taken_off_the_black_list_runs() -> None:
     driver = Driver()
     driver.tell("add_to_black_list", 7)
     driver.tell("delete_from_black_list", 7)
-    assert of_kind(driver.deliver(job())[1], fx.RunJob)
+    assert of_kind(driver.deliver(job())[1], cmd.RunJob)
 
 
 def _listed(driver: Driver) -> list[int]:
@@ -262,7 +263,7 @@ def test_what_is_said_while_the_backend_is_asked_is_newer_than_its_answer(asks: 
     driver.tell("delete_from_black_list", 8)
     driver.feed(ev.BlackListFetched(frozenset({8, 9})))
     assert _listed(driver) == [7, 9]
-    assert not of_kind(driver.deliver(job())[1], fx.RunJob)
+    assert not of_kind(driver.deliver(job())[1], cmd.RunJob)
 
 
 def test_what_is_said_before_the_first_answer_is_newer_too() -> None:
@@ -329,7 +330,7 @@ def test_the_backends_list_replaces_what_was_said_before_it_was_asked() -> None:
     driver.tell("sync_black_list")
     assert driver.feed(ev.BlackListFetched(frozenset({9, 8}))) == []
     assert of_kind(driver.tell("get_black_list"), fx.ReportBlackList) == [fx.ReportBlackList([8, 9])]
-    assert of_kind(driver.deliver(job())[1], fx.RunJob)
+    assert of_kind(driver.deliver(job())[1], cmd.RunJob)
 
 
 def test_synchronising_the_black_list_asks_the_backend() -> None:

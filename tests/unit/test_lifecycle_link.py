@@ -8,6 +8,7 @@ from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.reported import ReportedOrders
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Count, Lane
 from mcai_worker_sdk.protocol.responses import JobState
 from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, sent_back
@@ -23,7 +24,7 @@ def test_a_running_job_adopts_its_redelivered_order_and_is_reported_once() -> No
     assert results(ended) == [(7, JobState.COMPLETED)]
     assert of_kind(driver.effects, fx.Settle) == [fx.Settle(adopted, Case.COMPLETED)]
     assert lost is not adopted
-    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+    assert len(of_kind(driver.effects, cmd.RunJob)) == 1
 
 
 def test_an_adopted_job_whose_link_is_lost_again_is_adopted_again() -> None:
@@ -52,7 +53,7 @@ def test_an_order_that_is_done_with_is_recognised_however_often_its_acknowledgem
     for _ in range(losses):
         driver.lose_link()
         assert cases(driver.deliver(job(), redelivered=True)[1]) == [Case.REPORTED]
-    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+    assert len(of_kind(driver.effects, cmd.RunJob)) == 1
 
 
 def test_the_next_delivery_proves_that_an_acknowledgement_arrived() -> None:
@@ -80,7 +81,7 @@ def test_a_retry_of_a_job_is_a_new_run_and_forgets_the_old_one() -> None:
     driver.end(state=JobState.ERROR)
     driver.lose_link()
     driver.deliver(job())
-    assert len(of_kind(driver.effects, fx.RunJob)) == 2
+    assert len(of_kind(driver.effects, cmd.RunJob)) == 2
 
 
 def test_a_retry_that_was_given_back_unrun_is_not_taken_for_the_order_that_was_done_with() -> None:
@@ -158,7 +159,7 @@ def test_the_order_of_a_running_job_is_held_until_the_broker_has_taken_it_back_s
     adopted, effects = driver.deliver(job(), attempts=1)
     assert effects == []
     assert driver.end()[1:] == [fx.Settle(adopted, Case.COMPLETED)]
-    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+    assert len(of_kind(driver.effects, cmd.RunJob)) == 1
 
 
 @pytest.mark.parametrize("body", [job(8), job(code="other")], ids=["another job", "another body"])
@@ -185,13 +186,13 @@ def test_an_order_that_is_not_redelivered_is_not_adopted() -> None:
 @pytest.mark.parametrize("attempts", [0, 2])
 @pytest.mark.parametrize("elsewhere", [1, 3])
 def test_a_running_job_adopts_its_order_that_came_back_through_another_worker(attempts: int, elsewhere: int) -> None:
-    driver = Driver(attempts_limit=9)
+    driver = Driver(ttl_limit=9)
     driver.deliver(job(), attempts=attempts)
     driver.lose_link()
     adopted, effects = driver.deliver(job(), attempts=attempts + elsewhere)
     assert effects == []
     assert driver.end()[1:] == [fx.Settle(adopted, Case.COMPLETED)]
-    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+    assert len(of_kind(driver.effects, cmd.RunJob)) == 1
 
 
 def test_an_adopted_order_that_came_through_another_worker_is_known_again_after_the_next_loss() -> None:
@@ -213,12 +214,12 @@ def test_an_order_that_is_done_with_is_recognised_though_another_worker_had_it(l
     for step in (driver.end, driver.lose_link) if linked else (driver.lose_link, driver.end):
         step()
     assert cases(driver.deliver(job(), attempts=attempts + 1)[1]) == [Case.REPORTED]
-    assert len(of_kind(driver.effects, fx.RunJob)) == 1
+    assert len(of_kind(driver.effects, cmd.RunJob)) == 1
     assert results(driver.effects) == [(7, JobState.COMPLETED)]
 
 
 def test_an_order_beyond_the_attempts_limit_is_adopted_while_its_job_runs_and_dropped_when_it_is_done_with() -> None:
-    running, ended = Driver(attempts_limit=0), Driver(attempts_limit=0)
+    running, ended = Driver(ttl_limit=0), Driver(ttl_limit=0)
     for driver in (running, ended):
         driver.deliver(job())
         driver.lose_link()
@@ -234,7 +235,7 @@ def test_a_fresh_order_of_the_same_body_is_a_new_run(original: int) -> None:
     driver.end(state=JobState.ERROR)
     driver.lose_link()
     _, effects = driver.deliver(job())
-    assert of_kind(effects, fx.RunJob)
+    assert of_kind(effects, cmd.RunJob)
     assert results(driver.end()) == [(7, JobState.COMPLETED)]
 
 
@@ -253,7 +254,7 @@ def test_an_order_with_no_more_attempts_than_the_one_that_is_done_with_runs(atte
     driver.deliver(job(), attempts=2)
     for step in (driver.end, driver.lose_link) if linked else (driver.lose_link, driver.end):
         step()
-    assert of_kind(driver.deliver(job(), attempts=attempts)[1], fx.RunJob)
+    assert of_kind(driver.deliver(job(), attempts=attempts)[1], cmd.RunJob)
 
 
 @pytest.mark.parametrize("body", [job(8), job(code="other")], ids=["another job", "another body"])
@@ -264,14 +265,14 @@ def test_attempts_alone_make_no_order_known(body: dict) -> None:
         driver.lose_link()
     ended.end()
     assert cases(running.deliver(body, attempts=1)[1]) == [Case.ENGAGED]
-    assert of_kind(ended.deliver(body, attempts=1)[1], fx.RunJob)
+    assert of_kind(ended.deliver(body, attempts=1)[1], cmd.RunJob)
 
 
 def test_an_order_attempted_elsewhere_while_the_link_stood_runs() -> None:
     driver = Driver()
     driver.deliver(job())
     driver.end(state=JobState.ERROR)
-    assert of_kind(driver.deliver(job(), attempts=1)[1], fx.RunJob)
+    assert of_kind(driver.deliver(job(), attempts=1)[1], cmd.RunJob)
 
 
 def test_of_very_many_orders_that_are_done_with_only_the_oldest_are_forgotten() -> None:
@@ -328,7 +329,7 @@ def test_a_job_told_to_end_before_it_ran_is_reported_once_whatever_becomes_of_it
 def test_a_direct_job_does_not_depend_on_the_link() -> None:
     driver = Driver().initialised()
     assert driver.lose_link() == []
-    assert of_kind(driver.tell("start_process", 7), fx.StartJob)
+    assert of_kind(driver.tell("start_process", 7), cmd.StartJob)
     driver.lose_link()
     assert results(driver.end()) == [(7, JobState.COMPLETED)]
 
@@ -376,7 +377,7 @@ def test_a_delayed_order_whose_acknowledgement_was_lost_does_not_live_on_beside_
     driver.lose_link()
     assert cases(driver.deliver(order, redelivered=True)[1]) == [Case.REPORTED]
     driver.deliver(order, soft_rejects=1)
-    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), fx.RunJob)
+    assert of_kind(driver.feed(ev.RequirementsChecked(7, [])), cmd.RunJob)
 
 
 def test_the_copy_of_a_delayed_order_is_not_taken_for_the_order() -> None:

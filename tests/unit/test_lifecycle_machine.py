@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.lifecycle.engine import LifecycleOptions
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobResult, JobState
+from mcai_worker_sdk.settings import JobSettings
 from tests.unit.lifecycle_kit import control, job
 from tests.unit.lifecycle_world import World, again
 
@@ -32,15 +32,15 @@ class LifecycleMachine(RuleBasedStateMachine):
     """Orders, losses, ends and switches in any order."""
 
     @initialize(
-        attempts_limit=st.integers(0, 2),
-        soft_rejects_limit=st.integers(0, 2),
+        ttl_limit=st.integers(0, 2),
+        soft_limit=st.integers(0, 2),
         max_jobs=st.sampled_from([None, None, 1, 3]),
         announces_start=st.booleans(),
         ready=st.sampled_from([True, True, True, False]),
         mortal=st.sampled_from([False, False, True]),
     )
-    def start(self, ready: bool, mortal: bool, **options: object) -> None:
-        self.world = World(LifecycleOptions(**options))  # type: ignore[arg-type]
+    def start(self, ready: bool, mortal: bool, announces_start: bool, **limits: object) -> None:
+        self.world = World(JobSettings(**limits), announces_start=announces_start)  # type: ignore[arg-type]
         # Most workers never end: one that ended early has seen little.
         self.mortal = mortal
         if ready:

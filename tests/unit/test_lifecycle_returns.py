@@ -9,6 +9,7 @@ from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.reported import ReportedOrders
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import JobState
 from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, sent_back
 
@@ -233,7 +234,7 @@ def test_a_suspended_worker_has_waited_too_briefly_to_forget() -> None:
 def test_an_order_that_was_on_its_way_when_the_queue_was_paused_still_runs() -> None:
     driver = Driver()
     driver.tell("stop_consuming_jobs")
-    assert of_kind(driver.deliver(job())[1], fx.RunJob)
+    assert of_kind(driver.deliver(job())[1], cmd.RunJob)
 
 
 # The end of the worker

@@ -8,6 +8,7 @@ from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.effects import Effect
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobState, failed_result
 from tests.unit.lifecycle_kit import Driver, cases, job, of_kind, results, sent_back
@@ -19,7 +20,7 @@ def _out_of_grace(*orders: str) -> tuple[Driver, Delivery]:
     driver.feed(ev.ShutdownRequested())
     for order_type in orders:
         driver.tell(order_type, 7)
-    assert driver.feed(ev.GraceExpired()) == [fx.StopJob(7)]
+    assert driver.feed(ev.GraceExpired()) == [cmd.StopJob(7)]
     return driver, delivery
 
 
@@ -113,7 +114,7 @@ def test_a_job_runs_out_of_the_grace_of_stop_worker_and_is_given_back() -> None:
     driver = Driver()
     delivery, _ = driver.deliver(job())
     assert [type(effect) for effect in driver.tell("stop_worker")] == [fx.Settle, fx.PauseJobs, fx.Drain]
-    assert driver.feed(ev.GraceExpired()) == [fx.StopJob(7)]
+    assert driver.feed(ev.GraceExpired()) == [cmd.StopJob(7)]
     assert driver.end(state=JobState.STOPPED) == [*sent_back(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
 
 
@@ -156,7 +157,7 @@ def test_grace_means_nothing_to_an_idle_worker() -> None:
 
 def test_an_initialised_job_is_discarded_and_reported() -> None:
     driver = Driver().initialised()
-    assert driver.feed(ev.ShutdownRequested()) == [fx.DiscardJob(7), fx.Drain()]
+    assert driver.feed(ev.ShutdownRequested()) == [cmd.DiscardJob(7), fx.Drain()]
     ended = driver.end(state=JobState.STOPPED)
     assert results(ended) == [(7, JobState.STOPPED)]
     assert _ends(ended)
@@ -167,14 +168,14 @@ def test_a_job_that_is_still_initialised_is_discarded_when_it_is_ready() -> None
     driver.tell("init_process", 7)
     driver.tell("start_process", 7)
     driver.feed(ev.ShutdownRequested())
-    assert driver.feed(ev.JobInitialised(7))[-1] == fx.DiscardJob(7)
+    assert driver.feed(ev.JobInitialised(7))[-1] == cmd.DiscardJob(7)
     assert _ends(driver.end(state=JobState.STOPPED))
 
 
 def test_an_initialised_job_is_not_started_any_more() -> None:
     driver = Driver().initialised()
     driver.feed(ev.ShutdownRequested())
-    assert not of_kind(driver.tell("start_process", 7), fx.StartJob)
+    assert not of_kind(driver.tell("start_process", 7), cmd.StartJob)
 
 
 # A job that is still checked
@@ -196,7 +197,7 @@ def test_a_direct_job_that_did_not_run_yet_is_reported_stopped_at_once(by_order:
     assert results(ended) == [(7, JobState.STOPPED)]
     assert _ends(ended)
     assert driver.feed(late) == []
-    assert not of_kind(driver.effects, fx.RunJob)
+    assert not of_kind(driver.effects, cmd.RunJob)
 
 
 @SHUTDOWNS
@@ -208,7 +209,7 @@ def test_a_queued_job_that_did_not_run_yet_is_given_back_at_once(by_order: bool,
     assert ended[by_order:] == [fx.PauseJobs(), *sent_back(delivery, Case.SHUTTING_DOWN), fx.Terminate()]
     assert driver.lifecycle.current_job_id is None
     assert driver.feed(late) == []
-    assert not of_kind(driver.effects, fx.RunJob)
+    assert not of_kind(driver.effects, cmd.RunJob)
 
 
 @SHUTDOWNS

@@ -135,68 +135,76 @@ PRIVATE_NAMES = [
         "settings/tables.py", "pydantic:BaseModel.__repr_args__", "keep secrets out of the settings' repr", ("self",)
     ),
     # Python
-    PrivateName("host/job_process.py", "os:_exit", "end an orphaned job process at once", ("status",)),
-    PrivateName("host/ending.py", "os:_exit", "end a job process that has done all of that", ("status",)),
-    PrivateName("host/ending.py", "atexit:_clear", "leave the script's exit functions to the parent of a fork"),
-    PrivateName("host/ending.py", "atexit:_run_exitfuncs", "call the exit functions of a job process"),
+    PrivateName("host/process/job_process.py", "os:_exit", "end an orphaned job process at once", ("status",)),
+    PrivateName("host/process/ending.py", "os:_exit", "end a job process that has done all of that", ("status",)),
+    PrivateName("host/process/ending.py", "atexit:_clear", "leave the script's exit functions to the parent of a fork"),
+    PrivateName("host/process/ending.py", "atexit:_run_exitfuncs", "call the exit functions of a job process"),
     PrivateName(
-        "host/ending.py", "threading:_shutdown", "tell executors that a job process ends, and wait for its threads"
+        "host/process/ending.py",
+        "threading:_shutdown",
+        "tell executors that a job process ends, and wait for its threads",
     ),
     PrivateName(
-        "host/ending.py", "weakref:finalize._registry", "leave the script's finalizers to the parent of a fork"
+        "host/process/ending.py", "weakref:finalize._registry", "leave the script's finalizers to the parent of a fork"
     ),
     PrivateName(
-        "host/ending.py", "weakref:finalize._registered_with_atexit", "have the finalizers of a fork run at its end"
+        "host/process/ending.py",
+        "weakref:finalize._registered_with_atexit",
+        "have the finalizers of a fork run at its end",
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.process:_children",
         "leave the script's child processes to the parent of a fork",
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.util:_finalizer_registry",
         "leave the script's shared objects to the parent of a fork",
     ),
     PrivateName(
-        "host/ending.py", "multiprocessing.util:_run_after_forkers", "have shared objects of the script work in a fork"
+        "host/process/ending.py",
+        "multiprocessing.util:_run_after_forkers",
+        "have shared objects of the script work in a fork",
     ),
     PrivateName(
-        "host/ending.py", "multiprocessing.util:_exit_function", "end the child processes of a fork at its end"
+        "host/process/ending.py", "multiprocessing.util:_exit_function", "end the child processes of a fork at its end"
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.resource_tracker:_resource_tracker",
         "give a fork a resource tracker of its own",
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.resource_tracker:_resource_tracker._fd",
         "give a fork a resource tracker of its own",
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.resource_tracker:_resource_tracker._pid",
         "give a fork a resource tracker of its own",
     ),
-    PrivateName("host/ending.py", "multiprocessing.forkserver:_forkserver", "give a fork a fork server of its own"),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py", "multiprocessing.forkserver:_forkserver", "give a fork a fork server of its own"
+    ),
+    PrivateName(
+        "host/process/ending.py",
         "multiprocessing.forkserver:_forkserver._forkserver_address",
         "give a fork a fork server of its own",
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.forkserver:_forkserver._forkserver_alive_fd",
         "give a fork a fork server of its own",
     ),
     PrivateName(
-        "host/ending.py",
+        "host/process/ending.py",
         "multiprocessing.forkserver:_forkserver._forkserver_pid",
         "give a fork a fork server of its own",
     ),
-    PrivateName("host/program.py", "sys:_getframe", "find the script that came by standard input"),
-    PrivateName("host/runner.py", "os:_exit", "end a process that a job forked", ("status",)),
+    PrivateName("host/process/program.py", "sys:_getframe", "find the script that came by standard input"),
+    PrivateName("job/runner.py", "os:_exit", "end a process that a job forked", ("status",)),
     PrivateName("host/thread.py", "os:_exit", "leave a job behind that cannot be ended", ("status",)),
     PrivateName(
         "supervisor/start.py",

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcai_worker_sdk.errors import ResultError
-from mcai_worker_sdk.host.results import ProcessResult, read_result
+from mcai_worker_sdk.job.results import ProcessResult, read_result
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, ResultParameter, dump
 
 ANYTHING = st.recursive(

@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 import pytest
 
-from mcai_worker_sdk.host.base import JobUsage
+from mcai_worker_sdk.host.port import JobUsage
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import (
@@ -58,12 +59,12 @@ CALLS: list[tuple[fx.Effect, list[tuple[Any, ...]]]] = [
     (fx.ReportBlackList([3]), [("publish", BlackListReport([3], IDENTITY))]),
     (fx.AnnounceCreated(), [("publish", WorkerAnnouncement("worker_created", IDENTITY))]),
     (fx.CheckRequirements(1, ["/a"]), [("check_requirements", 1, ["/a"])]),
-    (fx.RunJob(1, PARAMETERS), [("run", 1, PARAMETERS)]),
-    (fx.InitialiseJob(1, PARAMETERS), [("initialise", 1, PARAMETERS)]),
-    (fx.StartJob(1, PARAMETERS), [("start", 1, PARAMETERS)]),
-    (fx.StopJob(1), [("stop", 1)]),
-    (fx.DiscardJob(1), [("discard", 1)]),
-    (fx.UpdateJob(1, PARAMETERS), [("update", 1, PARAMETERS)]),
+    (cmd.RunJob(1, PARAMETERS), [("command", cmd.RunJob(1, PARAMETERS))]),
+    (cmd.InitialiseJob(1, PARAMETERS), [("command", cmd.InitialiseJob(1, PARAMETERS))]),
+    (cmd.StartJob(1, PARAMETERS), [("command", cmd.StartJob(1, PARAMETERS))]),
+    (cmd.StopJob(1), [("command", cmd.StopJob(1))]),
+    (cmd.DiscardJob(1), [("command", cmd.DiscardJob(1))]),
+    (cmd.UpdateJob(1, PARAMETERS), [("command", cmd.UpdateJob(1, PARAMETERS))]),
     (fx.ConsumeJobs(), [("consume_jobs",)]),
     (fx.PauseJobs(), [("pause_jobs",)]),
     (fx.FetchBlackList(), [("fetch",)]),

@@ -77,7 +77,7 @@ def run(tmp_path: Path, screen: Screen) -> Callable[..., bool]:
             paths.append(tmp_path / f"{number}.json")
             paths[-1].write_text(message if isinstance(message, str) else json.dumps(message))
         identity = {"instance_id": "i", "name": "w", "parameters": {}}
-        return LocalSupervisor(setup_of(CodeWorker(setup)), identity, Figures(), screen).run(paths)
+        return LocalSupervisor(*setup_of(CodeWorker(setup)), identity, Figures(), screen).run(paths)
 
     return run_orders
 
@@ -240,15 +240,15 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mcai.Worker:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was to be served, and with which exit code it ends."""
-    setups: list[Any] = []
+    calls: list[Any] = []
 
-    def serve(setup: Any, identity: Any) -> int:
+    def serve(definition: Any, settings: Any, identity: Any) -> int:
         logging.getLogger("test").info("passwords: broker-secret, backend-secret, guest")
-        setups.append((setup, identity))
+        calls.append((definition, settings, identity))
         return int(os.environ.get("TEST_EXIT_CODE", "0"))
 
     monkeypatch.setattr(start_module, "_serve", serve)
-    return setups
+    return calls
 
 
 @pytest.fixture(autouse=True)
@@ -270,7 +270,7 @@ def test_a_worker_behind_a_broker_tells_that_its_queue_is_not_named(
             raise HostError("no process today.")
 
     monkeypatch.setenv("AMQP_QUEUE", queue)
-    monkeypatch.setattr(start_module, "_make_host", lambda _setup: NoHost())
+    monkeypatch.setattr(start_module, "_make_host", lambda *_: NoHost())
     with pytest.raises(SystemExit):
         worker.start()
 

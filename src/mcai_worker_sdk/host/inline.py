@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import psutil
 
-from mcai_worker_sdk.host.base import JobUsage, WorkerSetup
-from mcai_worker_sdk.host.failures import describe_failure
-from mcai_worker_sdk.host.runner import Runner
+from mcai_worker_sdk.host.port import JobUsage
+from mcai_worker_sdk.job.definition import WorkerDefinition
+from mcai_worker_sdk.job.failures import describe_failure
+from mcai_worker_sdk.job.runner import Runner
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import JobResult
+from mcai_worker_sdk.settings import Settings
 
 __all__ = ["InlineHost"]
 
@@ -22,13 +24,14 @@ class InlineHost:
     Runs each job to its end before the call returns.
 
     Args:
-        setup: The worker and what belongs to it.
+        definition: The worker.
+        settings: Where its jobs' credentials and media options come from.
     """
 
     _on_event: Callable[[ev.Event], None]
 
-    def __init__(self, setup: WorkerSetup) -> None:
-        self._runner = Runner(setup, self._progressed)
+    def __init__(self, definition: WorkerDefinition, settings: Settings) -> None:
+        self._runner = Runner(definition, settings, self._progressed)
         self._wall_started = time.monotonic()
         self._cpu_started = time.process_time()
 
@@ -54,37 +57,18 @@ class InlineHost:
     def leave(self, exit_code: int) -> None:
         """Nothing of a job is left."""
 
-    def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Run a job; ends in ``JobEnded``."""
-        self._wall_started, self._cpu_started = time.monotonic(), time.process_time()
-        self._on_event(ev.JobEnded(self._runner.run(job_id, parameters)))
-
-    def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Prepare a job; ends in ``JobInitialised`` or ``JobEnded``."""
-        self._wall_started, self._cpu_started = time.monotonic(), time.process_time()
-        failure = self._runner.initialise(job_id, parameters)
-        self._on_event(ev.JobInitialised(job_id) if failure is None else ev.JobEnded(failure))
-
-    def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Run the prepared job; ends in ``JobEnded``."""
-        self._on_event(ev.JobEnded(self._runner.start(job_id, parameters)))
-
-    def stop(self, job_id: int) -> None:
-        """Let the job see ``is_stopped()``. May be called from a signal handler or another thread."""
-        self._runner.stop(job_id)
-
-    def discard(self, job_id: int) -> None:
-        """Give up the prepared job; ends in ``JobEnded``, state stopped."""
-        self._on_event(ev.JobEnded(self._runner.discard(job_id)))
-
-    def update(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Give the job new parameters; ends in ``JobUpdated``."""
-        self._on_event(ev.JobUpdated(job_id, self._runner.update(job_id, parameters)))
+    def command(self, command: cmd.Command) -> None:
+        """Obey a command before the call returns. A ``StopJob`` may come from a signal handler or another thread."""
+        if isinstance(command, cmd.RunJob | cmd.InitialiseJob):
+            self._wall_started, self._cpu_started = time.monotonic(), time.process_time()
+        event = self._runner.obey(command)
+        if event is not None:
+            self._on_event(event)
 
     def kill(self, verdict: JobResult, reason: str) -> None:
         """Nothing can be killed here: the job is told to stop."""
         del reason
-        self._runner.stop(verdict.job_id)
+        self._runner.obey(cmd.StopJob(verdict.job_id))
 
     def resident_memory_bytes(self) -> int:
         """Memory of this process, in bytes."""

@@ -14,15 +14,17 @@ from dataclasses import replace
 import psutil
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import HostLimits, WorkerSetup
-from mcai_worker_sdk.host.job_link import JobLink
-from mcai_worker_sdk.host.linked import LinkedHost
-from mcai_worker_sdk.host.serving import serve
-from mcai_worker_sdk.host.supervised_link import SupervisedLink
+from mcai_worker_sdk.host.job_loop import run_jobs
+from mcai_worker_sdk.host.link import messages
+from mcai_worker_sdk.host.link.job_end import JobLink
+from mcai_worker_sdk.host.link.supervisor_end import SupervisedLink
+from mcai_worker_sdk.host.supervised import LinkedHost
+from mcai_worker_sdk.job.definition import WorkerDefinition
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+from mcai_worker_sdk.settings import Settings
 
 __all__ = ["ThreadHost"]
 
@@ -36,13 +38,14 @@ class ThreadHost(LinkedHost):
     What it cannot do: survive a crash of user code, answer while user code holds the GIL, end a job from outside.
 
     Args:
-        setup: The worker and what belongs to it.
-        limits: Time-outs end in a stop order here, since a thread cannot be killed.
+        definition: The worker.
+        settings: Time-outs of jobs end in a stop order here, since a thread cannot be killed.
     """
 
-    def __init__(self, setup: WorkerSetup, limits: HostLimits) -> None:
-        super().__init__(limits)
-        self._setup = setup
+    def __init__(self, definition: WorkerDefinition, settings: Settings) -> None:
+        super().__init__(settings.job)
+        self._definition = definition
+        self._settings = settings
 
     def launch(self) -> None:
         """Nothing comes before the event loop."""
@@ -50,12 +53,12 @@ class ThreadHost(LinkedHost):
     def attach(self, on_event: Callable[[ev.Event], None]) -> None:
         """Start the thread."""
         self._on_event = on_event
-        supervisor_end, job_end = link.socket_pair()
+        supervisor_end, job_end = messages.socket_pair()
         self._link = SupervisedLink(supervisor_end, self._take_report, self._link_is_unreadable)
         threading.Thread(target=self._serve, args=(JobLink(job_end),), name="mcai-job", daemon=True).start()
 
     def _serve(self, job_link: JobLink) -> None:
-        serve(self._setup, job_link, on_orphaned=lambda: None)
+        run_jobs(self._definition, self._settings, job_link, on_orphaned=lambda: None)
         job_link.close()
 
     def _link_is_unreadable(self, error: HostError) -> None:
@@ -73,7 +76,7 @@ class ThreadHost(LinkedHost):
                 reason,
                 extra={"job_id": self._job.job_id},
             )
-            self._send(link.Stop(self._job.job_id))
+            self._send(cmd.StopJob(self._job.job_id))
 
     def _job_ended(self, result: JobResult) -> None:
         job = self._job
@@ -93,7 +96,7 @@ class ThreadHost(LinkedHost):
         """End the thread if it waits; one that runs a job ends with the supervisor."""
         self._cancel_timers()
         if self._link is not None:
-            self._link.send(link.Exit())
+            self._link.send(messages.Exit())
             self._link.close()
 
     def leave(self, exit_code: int) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mcai_worker_sdk.lifecycle.settlement import Case
+from mcai_worker_sdk.protocol.commands import Command
 from mcai_worker_sdk.protocol.delivery import Count, Delivery
-from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState
 
 __all__ = [
@@ -18,11 +18,9 @@ __all__ = [
     "ConsumeJobs",
     "Delay",
     "DeleteBlackListed",
-    "DiscardJob",
     "Drain",
     "Effect",
     "FetchBlackList",
-    "InitialiseJob",
     "PauseJobs",
     "PublishResult",
     "PublishUnknownError",
@@ -31,13 +29,9 @@ __all__ = [
     "ReportJob",
     "ReportProgression",
     "ReportStatus",
-    "RunJob",
     "Settle",
-    "StartJob",
     "Stay",
-    "StopJob",
     "Terminate",
-    "UpdateJob",
     "Warn",
 ]
 
@@ -129,52 +123,6 @@ class CheckRequirements:
 
 
 @dataclass(frozen=True, slots=True)
-class RunJob:
-    """Run a job in the host."""
-
-    job_id: int
-    parameters: Sequence[OrderParameter]
-
-
-@dataclass(frozen=True, slots=True)
-class InitialiseJob:
-    """Prepare a job in the host."""
-
-    job_id: int
-    parameters: Sequence[OrderParameter]
-
-
-@dataclass(frozen=True, slots=True)
-class StartJob:
-    """Run the initialised job in the host."""
-
-    job_id: int
-    parameters: Sequence[OrderParameter]
-
-
-@dataclass(frozen=True, slots=True)
-class StopJob:
-    """Let the job see ``is_stopped()``."""
-
-    job_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class DiscardJob:
-    """Give up an initialised job; the host answers with a ``JobEnded``, state stopped."""
-
-    job_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateJob:
-    """Give the running job new parameters; the host answers with a ``JobUpdated``."""
-
-    job_id: int
-    parameters: Sequence[OrderParameter]
-
-
-@dataclass(frozen=True, slots=True)
 class ConsumeJobs:
     """Take orders from the job queue."""
 
@@ -232,7 +180,8 @@ class Stay:
 
 
 Effect: TypeAlias = (
-    Settle
+    Command
+    | Settle
     | Delay
     | PublishResult
     | PublishUnknownError
@@ -243,12 +192,6 @@ Effect: TypeAlias = (
     | ReportBlackList
     | AnnounceCreated
     | CheckRequirements
-    | RunJob
-    | InitialiseJob
-    | StartJob
-    | StopJob
-    | DiscardJob
-    | UpdateJob
     | ConsumeJobs
     | PauseJobs
     | AwaitReturn

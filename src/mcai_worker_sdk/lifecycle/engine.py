@@ -15,7 +15,6 @@ from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.black_list import BlackList
 from mcai_worker_sdk.lifecycle.controls import Controls
 from mcai_worker_sdk.lifecycle.effects import Effect
-from mcai_worker_sdk.lifecycle.options import LifecycleOptions
 from mcai_worker_sdk.lifecycle.refusals import (
     BUSY_MESSAGE,
     EXPIRED_MESSAGE,
@@ -26,19 +25,29 @@ from mcai_worker_sdk.lifecycle.refusals import (
 from mcai_worker_sdk.lifecycle.reported import ReportedOrders, ReturnWatch
 from mcai_worker_sdk.lifecycle.settlement import CASE_OF_STATE, Case
 from mcai_worker_sdk.lifecycle.state import MOST_RETURNS, STATE_OF_PHASE, CurrentJob, Phase
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol import orders
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 from mcai_worker_sdk.protocol.texts import cut_text
+from mcai_worker_sdk.settings import JobSettings
 
-__all__ = ["Lifecycle", "LifecycleOptions"]
+__all__ = ["Lifecycle"]
 
 
 class Lifecycle:
-    """One worker's job state machine. Not thread-safe: one caller feeds it."""
+    """
+    One worker's job state machine. Not thread-safe: one caller feeds it.
 
-    def __init__(self, options: LifecycleOptions | None = None) -> None:
-        self._options = options or LifecycleOptions()
+    Args:
+        limits: How often an order may come, and after how many jobs the worker ends.
+        announces_start: Whether ``worker_started`` is published for queued jobs too, as the reference's media variant
+            does.
+    """
+
+    def __init__(self, limits: JobSettings, *, announces_start: bool = False) -> None:
+        self._limits = limits
+        self._announces_start = announces_start
         self._current: CurrentJob | None = None
         self._reported = ReportedOrders()
         self._watch = ReturnWatch()
@@ -175,11 +184,11 @@ class Lifecycle:
                 fx.Warn("The order was delivered before: it goes through the delay queue once.", order.job_id),
                 *self._send_back(delivery, order.job_id, Case.REDELIVERED, Count.ATTEMPTS),
             ]
-        if delivery.attempts > self._options.attempts_limit:
+        if delivery.attempts > self._limits.ttl_limit:
             return self._fail(
                 delivery,
                 order.job_id,
-                attempts_message(delivery.attempts, self._options.attempts_limit),
+                attempts_message(delivery.attempts, self._limits.ttl_limit),
                 Case.ATTEMPTS_LIMIT,
             )
         return self._accept(delivery, order)
@@ -218,10 +227,8 @@ class Lifecycle:
 
     def _run(self, job: CurrentJob) -> list[Effect]:
         job.phase = Phase.RUNNING
-        announcement: list[Effect] = (
-            [fx.ReportJob(job.job_id, JobState.PROCESSING)] if self._options.announces_start else []
-        )
-        return [*announcement, fx.ReportProgression(job.job_id, 0), fx.RunJob(job.job_id, job.parameters)]
+        announcement: list[Effect] = [fx.ReportJob(job.job_id, JobState.PROCESSING)] if self._announces_start else []
+        return [*announcement, fx.ReportProgression(job.job_id, 0), cmd.RunJob(job.job_id, job.parameters)]
 
     def _fail(self, delivery: Delivery, job_id: int, message: str, case: Case) -> list[Effect]:
         return [refused(job_id, message), self._settle_job(delivery, job_id, case)]
@@ -266,7 +273,7 @@ class Lifecycle:
         message = f"The job's requirements do not exist: {missing}."
         if delivery is None:
             return [refused(job_id, message)]
-        if delivery.soft_rejects >= self._options.soft_rejects_limit:
+        if delivery.soft_rejects >= self._limits.soft_limit:
             return self._fail(delivery, job_id, message, Case.REQUIREMENTS_LIMIT)
         return [
             fx.Warn(f"Required paths do not exist yet: {missing}. The order comes back in 5 s.", job_id),
@@ -284,7 +291,7 @@ class Lifecycle:
         if job is not None or self._controls.shutting_down:
             return [refused(order.job_id, BUSY_MESSAGE)]
         self._current = CurrentJob(order.job_id, Phase.INITIALISING, order.parameters, delivery, None, queued=False)
-        return [*self._adjust_consuming(), fx.InitialiseJob(order.job_id, order.parameters)]
+        return [*self._adjust_consuming(), cmd.InitialiseJob(order.job_id, order.parameters)]
 
     def _start(self, delivery: Delivery, order: orders.StartProcess) -> list[Effect]:
         job = self._current
@@ -311,7 +318,7 @@ class Lifecycle:
         return [
             fx.ReportJob(job.job_id, JobState.PROCESSING),
             fx.ReportProgression(job.job_id, 0),
-            fx.StartJob(job.job_id, job.parameters),
+            cmd.StartJob(job.job_id, job.parameters),
         ]
 
     def _stop(self, job_id: int) -> list[Effect]:
@@ -327,9 +334,9 @@ class Lifecycle:
                 # Nothing ran yet, and the look for its requirements may take long: the job ends here and now.
                 return self._job_ended(JobResult(job.job_id, JobState.STOPPED))
             case Phase.READY:
-                return [fx.DiscardJob(job.job_id)]
+                return [cmd.DiscardJob(job.job_id)]
             case Phase.INITIALISING | Phase.RUNNING:
-                return [fx.StopJob(job.job_id)]
+                return [cmd.StopJob(job.job_id)]
 
     def _update(self, order: orders.UpdateProcess) -> list[Effect]:
         job = self._current
@@ -338,7 +345,7 @@ class Lifecycle:
         if job.phase not in (Phase.READY, Phase.RUNNING):
             refusal = "The job is still being prepared: the update is refused."
             return [fx.Warn(refusal, order.job_id), fx.RefuseUpdate(order.job_id, refusal)]
-        return [fx.UpdateJob(order.job_id, order.parameters)]
+        return [cmd.UpdateJob(order.job_id, order.parameters)]
 
     def _expire(self, job_id: int) -> list[Effect]:
         job = self._current
@@ -377,7 +384,7 @@ class Lifecycle:
         job.phase = Phase.READY
         ready: list[Effect] = [fx.ReportJob(job_id, JobState.READY_TO_START)]
         if job.stop_requested or job.expired or self._controls.shutting_down:
-            return [*ready, fx.DiscardJob(job_id)]
+            return [*ready, cmd.DiscardJob(job_id)]
         return [*ready, *self._start_ready(job)] if job.start_requested else ready
 
     def _progression_reported(self, event: ev.ProgressionReported) -> list[Effect]:
@@ -407,7 +414,7 @@ class Lifecycle:
         settlement = self._conclude(job, result)
         self._let_go()
         self._jobs_ended += 1
-        if self._jobs_ended == self._options.max_jobs:
+        if self._jobs_ended == self._limits.max_jobs:
             self._controls.shutting_down = True
         if self._controls.shutting_down:
             # Paused before the acknowledgement, which would bring the next order.
@@ -471,7 +478,7 @@ class Lifecycle:
             job.abandoned = True
             return [*self._adjust_consuming(), *self._wind_down(job)]
         if job.phase is Phase.READY:
-            return [*self._adjust_consuming(), fx.DiscardJob(job.job_id), fx.Drain()]
+            return [*self._adjust_consuming(), cmd.DiscardJob(job.job_id), fx.Drain()]
         return [*self._adjust_consuming(), fx.Drain()]
 
     def _grace_expired(self) -> list[Effect]:

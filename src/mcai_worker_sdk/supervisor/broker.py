@@ -17,9 +17,9 @@ import psutil
 
 from mcai_worker_sdk.errors import ConfigurationError, ExchangeError, ProtocolError
 from mcai_worker_sdk.exchange.base import Delivered, Exchange, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
-from mcai_worker_sdk.host.base import Host
+from mcai_worker_sdk.host.port import Host
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
@@ -62,7 +62,7 @@ class BrokerSupervisor:
         identity: Its announcement.
         exchange: Where orders come from; not yet open.
         host: Where user code runs; launched, and attached here.
-        options: The lifecycle's limits.
+        lifecycle: Decides.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class BrokerSupervisor:
         identity: Mapping[str, Any],
         exchange: Exchange,
         host: Host,
-        options: LifecycleOptions,
+        lifecycle: Lifecycle,
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -79,7 +79,7 @@ class BrokerSupervisor:
         self._events: asyncio.Queue[_Incoming] = asyncio.Queue()
         self._host = host
         self._figures = WorkerFigures(identity)
-        self._lifecycle = Lifecycle(options)
+        self._lifecycle = lifecycle
         self._sampler = SystemSampler()
         self._black_list = BackendBlackList(
             BackendClient(settings.backend, proxies=settings.proxies), self._events.put_nowait

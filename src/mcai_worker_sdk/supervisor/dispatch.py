@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mcai_worker_sdk.addresses import local_path
-from mcai_worker_sdk.host.base import Host
+from mcai_worker_sdk.host.port import Host
 from mcai_worker_sdk.lifecycle import effects as fx
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.responses import (
     BlackListReport,
@@ -155,8 +156,10 @@ class Dispatcher:
                 self._tell_supervisor(effect)
             case fx.FetchBlackList() | fx.DeleteBlackListed():
                 self._ask_backend(effect)
-            case fx.RunJob() | fx.InitialiseJob() | fx.StartJob() | fx.StopJob() | fx.DiscardJob() | fx.UpdateJob():
-                self._command_host(effect)
+            case (
+                cmd.RunJob() | cmd.InitialiseJob() | cmd.StartJob() | cmd.StopJob() | cmd.DiscardJob() | cmd.UpdateJob()
+            ):
+                self._host.command(effect)
             case _:
                 await self._exchange.publish(self._answer(effect))
 
@@ -189,23 +192,6 @@ class Dispatcher:
             self._black_list.fetch()
         else:
             self._black_list.delete(effect.job_id)
-
-    def _command_host(
-        self, effect: fx.RunJob | fx.InitialiseJob | fx.StartJob | fx.StopJob | fx.DiscardJob | fx.UpdateJob
-    ) -> None:
-        match effect:
-            case fx.RunJob():
-                self._host.run(effect.job_id, effect.parameters)
-            case fx.InitialiseJob():
-                self._host.initialise(effect.job_id, effect.parameters)
-            case fx.StartJob():
-                self._host.start(effect.job_id, effect.parameters)
-            case fx.StopJob():
-                self._host.stop(effect.job_id)
-            case fx.DiscardJob():
-                self._host.discard(effect.job_id)
-            case fx.UpdateJob():
-                self._host.update(effect.job_id, effect.parameters)
 
     def _answer(
         self,

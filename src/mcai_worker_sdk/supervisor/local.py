@@ -13,15 +13,16 @@ from typing import Any
 
 from mcai_worker_sdk.errors import ExchangeError, ProtocolError
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
-from mcai_worker_sdk.host.base import WorkerSetup
 from mcai_worker_sdk.host.inline import InlineHost
+from mcai_worker_sdk.job.definition import WorkerDefinition
 from mcai_worker_sdk.lifecycle import events as ev
-from mcai_worker_sdk.lifecycle.engine import Lifecycle, LifecycleOptions
+from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
 from mcai_worker_sdk.services.system_info import SystemSampler
-from mcai_worker_sdk.settings import JobSettings
+from mcai_worker_sdk.settings import JobSettings, Settings
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, SystemInformation, missing_paths
 from mcai_worker_sdk.supervisor.identity import utc_now
 from mcai_worker_sdk.supervisor.presentation import OrderPresentation, make_presentation
@@ -33,24 +34,25 @@ _logger = get_logger(__name__)
 _LEFT = "the run was interrupted."
 
 
-def run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
+def run_local(definition: WorkerDefinition, settings: Settings, identity: Mapping[str, Any]) -> int:
     """
     Run the orders that ``SOURCE_ORDERS`` names.
 
     Args:
-        setup: The worker and what belongs to it.
+        definition: The worker.
+        settings: Its settings.
         identity: The worker's announcement.
 
     Returns:
         The exit code: 0 when every order was read, run and ended without error.
     """
-    if ignored := _ignored_limits(setup.settings.job):
+    if ignored := _ignored_limits(settings.job):
         _logger.warning("Local orders run in this process, each to its end: %s has no effect.", ", ".join(ignored))
     sampler = SystemSampler()
     sampler.sample()
     # A reader of JSON lines wants nothing between them.
-    presentation = make_presentation(wanted=not setup.settings.log.only_json)
-    succeeded = LocalSupervisor(setup, identity, sampler, presentation).run(setup.settings.source_orders)
+    presentation = make_presentation(wanted=not settings.log.only_json)
+    succeeded = LocalSupervisor(definition, settings, identity, sampler, presentation).run(settings.source_orders)
     return 0 if succeeded else 1
 
 
@@ -81,7 +83,8 @@ class LocalSupervisor:
     Runs source orders one after the other, without broker, event loop or second process.
 
     Args:
-        setup: The worker and what belongs to it.
+        definition: The worker.
+        settings: Its settings.
         identity: The worker's announcement.
         system_information: Figures for progressions.
         presentation: Shows orders and their progression to a person.
@@ -89,7 +92,8 @@ class LocalSupervisor:
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        definition: WorkerDefinition,
+        settings: Settings,
         identity: Mapping[str, Any],
         system_information: SystemInformation,
         presentation: OrderPresentation,
@@ -100,8 +104,8 @@ class LocalSupervisor:
         self._job_id: int | None = None
         self._host_failure: str | None = None
         # Nobody brings a delayed order back here, so a missing requirement fails the order at once.
-        self._lifecycle = Lifecycle(LifecycleOptions(soft_rejects_limit=0))
-        self._host = InlineHost(setup)
+        self._lifecycle = Lifecycle(settings.job.model_copy(update={"soft_limit": 0}))
+        self._host = InlineHost(definition, settings)
         self._exchange = LocalExchange(utc_now, self._on_response)
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
@@ -192,7 +196,7 @@ class LocalSupervisor:
         _logger.warning("Interrupted: the job is asked to stop, other orders are left; Ctrl-C again ends at once.")
         job_id = self._job_id
         if job_id is not None:
-            self._host.stop(job_id)
+            self._host.command(cmd.StopJob(job_id))
 
     def _check_requirements(self, job_id: int, paths: Sequence[str]) -> None:
         self._take(ev.RequirementsChecked(job_id, missing_paths(paths)))

@@ -13,22 +13,20 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from mcai_worker_sdk.errors import ConfigurationError, HostError, WorkerDefinitionError
-from mcai_worker_sdk.host.base import Host, HostLimits, WorkerSetup
-from mcai_worker_sdk.host.copies import keep_signals_for_copies
-from mcai_worker_sdk.host.job_process import ProcessPlan, run_job_process
-from mcai_worker_sdk.host.process import ProcessHost
-from mcai_worker_sdk.host.program import WorkerProgram, worker_program
+from mcai_worker_sdk.errors import ConfigurationError, HostError
+from mcai_worker_sdk.host.port import Host
+from mcai_worker_sdk.host.process.host import ProcessHost
+from mcai_worker_sdk.host.process.job_process import ProcessPlan, run_job_process
+from mcai_worker_sdk.host.process.program import WorkerProgram, worker_program
+from mcai_worker_sdk.job.copies import keep_signals_for_copies
+from mcai_worker_sdk.job.definition import WorkerDefinition
 from mcai_worker_sdk.launch import LAUNCH, GivenLink
 from mcai_worker_sdk.logs import configure_logging, get_logger, mask_secret
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.identity import worker_identity
 from mcai_worker_sdk.versions import check_versions
-
-if TYPE_CHECKING:
-    from mcai_worker_sdk.worker import Worker
 
 __all__ = ["start_worker"]
 
@@ -47,7 +45,7 @@ class _Starts:
 _starts = _Starts()
 
 
-def start_worker(worker: Worker) -> None:
+def start_worker(definition: WorkerDefinition) -> None:
     """
     Run a worker until its end.
 
@@ -64,9 +62,9 @@ def start_worker(worker: Worker) -> None:
     _starts.running_pid = os.getpid()
     try:
         if LAUNCH.given_link is None:
-            _start(worker)
+            _start(definition)
         else:
-            _be_job_process(worker, LAUNCH.given_link)
+            _be_job_process(definition, LAUNCH.given_link)
     finally:
         _starts.running_pid = None
 
@@ -84,25 +82,24 @@ def _why_not_here() -> str | None:
     return None
 
 
-def _be_job_process(worker: Worker, given: GivenLink) -> NoReturn:
+def _be_job_process(definition: WorkerDefinition, given: GivenLink) -> NoReturn:
     job_end = socket.socket(fileno=given.descriptor)
     try:
         settings = Settings.load()
     except ConfigurationError as error:
         sys.exit(f"The job process cannot start. {error}")
-    plan = ProcessPlan(_setup_of(worker, settings), settings.log.level, given.supervisor_pid)
-    run_job_process(plan, job_end, is_fork=False)
+    run_job_process(ProcessPlan(definition, settings, given.supervisor_pid), job_end, is_fork=False)
 
 
-def _start(worker: Worker) -> None:
+def _start(definition: WorkerDefinition) -> None:
     _occupy_standard_descriptors()
     keep_signals_for_copies()
     try:
         check_versions()
-        if worker._is_media:
+        if definition.is_media:
             check_versions("media")
         settings = Settings.load()
-        identity = _identity(settings, worker)
+        identity = worker_identity(settings, definition.description, definition.model.json_schema)
         if settings.describe:
             _describe(identity)
             return
@@ -113,10 +110,10 @@ def _start(worker: Worker) -> None:
     _logger.info(
         "Worker: %s, version: %s (MCAI Worker SDK %s)", identity["name"], identity["version"], identity["sdk_version"]
     )
-    for warning in [*worker._description.warnings(), *worker._model.warnings, *settings.warnings()]:
+    for warning in [*definition.description.warnings(), *definition.model.warnings, *settings.warnings()]:
         _logger.warning("%s", warning)
-    setup = _setup_of(worker, settings)
-    exit_code = _run_local(setup, identity) if settings.source_orders else _serve(setup, identity)
+    run = _run_local if settings.source_orders else _serve
+    exit_code = run(definition, settings, identity)
     _logger.info("The worker has ended with exit code %d.", exit_code)
     if exit_code != 0:
         sys.exit(exit_code)
@@ -130,19 +127,6 @@ def _occupy_standard_descriptors() -> None:
         except OSError:
             # The lowest number that is free is taken, so it is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-
-
-def _setup_of(worker: Worker, settings: Settings) -> WorkerSetup:
-    return WorkerSetup(worker, worker._parameters, settings, worker._is_media)
-
-
-def _identity(settings: Settings, worker: Worker) -> dict[str, Any]:
-    if not hasattr(worker, "_model"):
-        raise WorkerDefinitionError(
-            f"{type(worker).__name__} was built without its parameters class and description; expected its __init__ "
-            "to call super().__init__(parameters, description)."
-        )
-    return worker_identity(settings, worker._description, worker._model.json_schema)
 
 
 def _describe(identity: Mapping[str, Any]) -> None:
@@ -169,14 +153,14 @@ def _configure_logging(settings: Settings, identity: Mapping[str, Any]) -> None:
         mask_secret(secret)
 
 
-def _run_local(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
+def _run_local(definition: WorkerDefinition, settings: Settings, identity: Mapping[str, Any]) -> int:
     # Here, not at the top: a worker behind a broker needs none of it.
     from mcai_worker_sdk.supervisor.local import run_local
 
-    return run_local(setup, identity)
+    return run_local(definition, settings, identity)
 
 
-def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
+def _serve(definition: WorkerDefinition, settings: Settings, identity: Mapping[str, Any]) -> int:
     if threading.current_thread() is not threading.main_thread():
         _logger.error("The worker cannot start: start() was called in a thread; expected the main thread, for signals.")
         return 1
@@ -186,9 +170,9 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
             "from the script itself, not from a coroutine."
         )
         return 1
-    if warning := setup.settings.unset_queue():
+    if warning := settings.unset_queue():
         _logger.warning("%s", warning)
-    host = _make_host(setup)
+    host = _make_host(definition, settings)
     try:
         host.launch()
     except HostError as error:
@@ -198,7 +182,7 @@ def _serve(setup: WorkerSetup, identity: Mapping[str, Any]) -> int:
         # Here, not at the top: the job process is on its way, and each of the two loads its own libraries meanwhile.
         from mcai_worker_sdk.supervisor.serve import serve
 
-        exit_code = serve(setup, identity, host)
+        exit_code = serve(definition, settings, identity, host)
     except BaseException:
         # A broken installation, Ctrl-C while the libraries load: there was no event loop to close the host on.
         host.abandon()
@@ -219,22 +203,15 @@ def _is_inside_event_loop() -> bool:
     return True
 
 
-def _make_host(setup: WorkerSetup) -> Host:
-    settings = setup.settings
-    limits = HostLimits(
-        job_timeout_seconds=settings.job.timeout_seconds,
-        stop_grace_seconds=settings.job.stop_grace_seconds,
-        max_jobs_per_process=settings.job.max_jobs_per_process,
-        max_rss_mb=settings.job.max_rss_mb_per_process,
-    )
+def _make_host(definition: WorkerDefinition, settings: Settings) -> Host:
     if settings.job.isolation == "thread":
         # Here, not at the top: what runs jobs is loaded in the supervisor only where it runs them.
         from mcai_worker_sdk.host.thread import ThreadHost
 
-        return ThreadHost(setup, limits)
+        return ThreadHost(definition, settings)
     program: WorkerProgram | HostError
     try:
         program = worker_program(_starts.count)
     except HostError as error:
         program = error
-    return ProcessHost(ProcessPlan(setup, settings.log.level, os.getpid()), limits, program)
+    return ProcessHost(ProcessPlan(definition, settings, os.getpid()), program)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import frames, link
+from mcai_worker_sdk.host.link import frames, messages
 
 __all__ = ["SupervisedLink"]
 
@@ -29,7 +29,7 @@ class SupervisedLink:
     def __init__(
         self,
         sock: socket.socket,
-        on_report: Callable[[link.Report], None],
+        on_report: Callable[[messages.Report], None],
         on_unreadable: Callable[[HostError], None],
     ) -> None:
         sock.setblocking(False)
@@ -44,12 +44,12 @@ class SupervisedLink:
         self._is_read = True
         self._closed = False
 
-    def send(self, command: link.Command) -> None:
+    def send(self, command: messages.ToJobProcess) -> None:
         """Send a command; what the socket does not take at once follows by itself."""
         if self._closed:
             return
         is_waiting = bool(self._unsent)
-        self._unsent.extend(self._writer.packets(link.encode(command)))
+        self._unsent.extend(self._writer.packets(messages.encode(command)))
         if not is_waiting:
             self._flush()
             if self._unsent:
@@ -84,10 +84,10 @@ class SupervisedLink:
             self._on_report(report)
         return True
 
-    def _reports(self, data: bytes) -> Iterator[link.Report]:
+    def _reports(self, data: bytes) -> Iterator[messages.Report]:
         try:
             for frame in self._reader.feed(data):
-                yield link.decode_report(frame)
+                yield messages.decode_report(frame)
         except HostError as error:
             self._stop_reading()
             self._on_unreadable(error)

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Iterator
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import frames, link
-from mcai_worker_sdk.host.copies import call_in_copies
+from mcai_worker_sdk.host.link import frames, messages
+from mcai_worker_sdk.job.copies import call_in_copies
+from mcai_worker_sdk.lifecycle import events as ev
 
 __all__ = ["JobLink"]
 
@@ -41,14 +42,14 @@ class JobLink:
         self._writer = frames.FrameWriter()
         self._sent_progression = self._newest_progression
 
-    def send(self, report: link.Report) -> bool:
+    def send(self, report: messages.Report) -> bool:
         """
         Send a report, waiting for the supervisor if need be; False once the supervisor or the link is gone.
 
         Raises:
             HostError: It is longer than a report may be.
         """
-        frame = link.encode(report)
+        frame = messages.encode(report)
         with self._lock:
             newest = self._newest_progression
             waiting = () if newest is self._sent_progression else (newest,)
@@ -65,7 +66,7 @@ class JobLink:
 
     def send_progression(self, job_id: int, progression: int) -> None:
         """Send a progression without waiting."""
-        self._newest_progression = link.encode(link.Progressed(job_id, progression))
+        self._newest_progression = messages.encode(ev.ProgressionReported(job_id, progression))
         self._send_waiting()
 
     def _send_waiting(self) -> None:
@@ -87,7 +88,7 @@ class JobLink:
             finally:
                 self._lock.release()
 
-    def commands(self) -> Iterator[link.Command]:
+    def commands(self) -> Iterator[messages.ToJobProcess]:
         """Yield commands until the supervisor closes the link or dies, or something comes that is none of its."""
         reader = frames.FrameReader()
         while True:
@@ -97,7 +98,7 @@ class JobLink:
                 if not data:
                     return
                 # Without a name for each: an order may hold megabytes, and this waits for the next one.
-                yield from map(link.decode_command, reader.feed(data))
+                yield from map(messages.decode_command, reader.feed(data))
             except (OSError, HostError):
                 return
 

@@ -12,38 +12,44 @@ import threading
 from collections.abc import Callable
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import WorkerSetup
-from mcai_worker_sdk.host.failures import describe_failure
-from mcai_worker_sdk.host.job_link import JobLink
-from mcai_worker_sdk.host.runner import Runner
+from mcai_worker_sdk.host.link import messages
+from mcai_worker_sdk.host.link.job_end import JobLink
+from mcai_worker_sdk.job.definition import WorkerDefinition
+from mcai_worker_sdk.job.failures import describe_failure
+from mcai_worker_sdk.job.runner import Runner
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import failed_result
+from mcai_worker_sdk.settings import Settings
 
-__all__ = ["serve"]
+__all__ = ["run_jobs"]
 
 _logger = get_logger(__name__)
 
 
-def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]) -> None:
+def run_jobs(
+    definition: WorkerDefinition, settings: Settings, job_link: JobLink, on_orphaned: Callable[[], None]
+) -> None:
     """
     Call the worker's ``setup``, then do what the supervisor commands until it says ``Exit``.
 
     Args:
-        setup: The worker and what belongs to it.
+        definition: The worker.
+        settings: Where its jobs' credentials and media options come from.
         job_link: The link to the supervisor; stays open.
         on_orphaned: Called when the link ends without an ``Exit``, or a result cannot be sent: nobody would hear it,
             and the broker gives the order to another worker.
     """
-    runner = Runner(setup, job_link.send_progression)
+    runner = Runner(definition, settings, job_link.send_progression)
     try:
         runner.setup()
     except BaseException as error:
         _logger.exception("setup() of the worker failed.")
-        job_link.send(link.SetupFailed(describe_failure(error)))
+        job_link.send(ev.HostFailed(describe_failure(error)))
         return
-    job_link.send(link.Ready())
-    commands: queue.SimpleQueue[link.Command] = queue.SimpleQueue()
+    job_link.send(ev.HostReady())
+    commands: queue.SimpleQueue[messages.ToJobProcess] = queue.SimpleQueue()
     listener = threading.Thread(
         target=_listen, args=(job_link, runner, commands, on_orphaned), name="mcai-link", daemon=True
     )
@@ -56,29 +62,29 @@ def serve(setup: WorkerSetup, job_link: JobLink, on_orphaned: Callable[[], None]
 def _listen(
     job_link: JobLink,
     runner: Runner,
-    commands: queue.SimpleQueue[link.Command],
+    commands: queue.SimpleQueue[messages.ToJobProcess],
     on_orphaned: Callable[[], None],
 ) -> None:
     exiting = False
     updates = _Updates(job_link, runner)
     for command in job_link.commands():
         match command:
-            case link.Stop():
-                runner.stop(command.job_id)
-            case link.Update():
+            case cmd.StopJob():
+                runner.obey(command)
+            case cmd.UpdateJob():
                 updates.take(command)
-            case link.Run() | link.Initialise():
+            case cmd.RunJob() | cmd.InitialiseJob():
                 runner.expect(command.job_id)
                 commands.put(command)
             case _:
-                exiting = isinstance(command, link.Exit)
+                exiting = isinstance(command, messages.Exit)
                 commands.put(command)
         # An order may hold megabytes; it is not kept until the next one comes.
         del command
     updates.end()
     if not exiting:
         on_orphaned()
-        commands.put(link.Exit())
+        commands.put(messages.Exit())
 
 
 class _Updates:
@@ -91,10 +97,10 @@ class _Updates:
     def __init__(self, job_link: JobLink, runner: Runner) -> None:
         self._job_link = job_link
         self._runner = runner
-        self._commands: queue.SimpleQueue[link.Update | None] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[cmd.UpdateJob | None] = queue.SimpleQueue()
         self._is_started = False
 
-    def take(self, command: link.Update) -> None:
+    def take(self, command: cmd.UpdateJob) -> None:
         """Hand it over when those before it are done."""
         if not self._is_started:
             self._is_started = True
@@ -109,41 +115,33 @@ class _Updates:
         while self._hand_over(self._commands.get()):
             pass
 
-    def _hand_over(self, command: link.Update | None) -> bool:
+    def _hand_over(self, command: cmd.UpdateJob | None) -> bool:
         """Report what became of one; False after the last. Keeps none of them."""
         if command is None:
             return False
-        refusal = self._runner.update(command.job_id, link.order_parameters(command.parameters))
-        self._job_link.send(link.Updated(command.job_id, refusal))
+        updated = self._runner.obey(command)
+        assert updated is not None
+        self._job_link.send(updated)
         return True
 
 
-def _obey(runner: Runner, command: link.Command, job_link: JobLink, on_orphaned: Callable[[], None]) -> bool:
+def _obey(runner: Runner, command: messages.ToJobProcess, job_link: JobLink, on_orphaned: Callable[[], None]) -> bool:
     """Do what one command says and report it; False after the last one. Keeps neither order nor result."""
-    report: link.Report
-    if isinstance(command, link.Run | link.Initialise):
-        job_link.send(link.Began(command.job_id))
-    match command:
-        case link.Run():
-            report = link.Ended(runner.run(command.job_id, link.order_parameters(command.parameters)))
-        case link.Initialise():
-            failure = runner.initialise(command.job_id, link.order_parameters(command.parameters))
-            report = link.Initialised(command.job_id) if failure is None else link.Ended(failure)
-        case link.Start():
-            report = link.Ended(runner.start(command.job_id, link.order_parameters(command.parameters)))
-        case link.Discard():
-            report = link.Ended(runner.discard(command.job_id))
-        case _:
-            return False
+    if isinstance(command, messages.Exit):
+        return False
+    if isinstance(command, cmd.RunJob | cmd.InitialiseJob):
+        job_link.send(messages.Began(command.job_id))
+    report = runner.obey(command)
+    assert report is not None
     if not _send_end(job_link, command.job_id, report):
         # Nobody reads it, or user code closed the link's descriptor; only the end of the process still tells.
         on_orphaned()
     return True
 
 
-def _send_end(job_link: JobLink, job_id: int, report: link.Report) -> bool:
+def _send_end(job_link: JobLink, job_id: int, report: messages.Report) -> bool:
     try:
         return job_link.send(report)
     except HostError as error:
         _logger.error("The job failed: %s", error, extra={"job_id": job_id})
-        return job_link.send(link.Ended(failed_result(job_id, str(error))))
+        return job_link.send(ev.JobEnded(failed_result(job_id, str(error))))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import abc
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
-from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import HostLimits, JobUsage
-from mcai_worker_sdk.host.supervised_link import SupervisedLink
+from mcai_worker_sdk.host.link import messages
+from mcai_worker_sdk.host.link.supervisor_end import SupervisedLink
+from mcai_worker_sdk.host.port import JobUsage
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.logs import emit_relayed, get_logger
-from mcai_worker_sdk.protocol.orders import OrderParameter
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
+from mcai_worker_sdk.settings import JobSettings
 
 __all__ = ["JobInHand", "LinkedHost"]
 
@@ -29,7 +31,7 @@ class JobInHand:
     """The job the host runs or keeps prepared."""
 
     job_id: int
-    order: link.Run | link.Initialise
+    order: cmd.RunJob | cmd.InitialiseJob
     entered: bool = False
     """Whether its order was handed over. Until then it waits for ``setup``, and its time does not count."""
     told_to_stop: bool = False
@@ -54,45 +56,39 @@ class LinkedHost(abc.ABC):
     _on_event: Callable[[ev.Event], None]
     """Called with what happens, in order; set where the host is attached."""
 
-    def __init__(self, limits: HostLimits) -> None:
+    def __init__(self, limits: JobSettings) -> None:
         self._limits = limits
         self._link: SupervisedLink | None = None
         self._ready = False
-        self._waiting: list[link.Command] = []
+        self._waiting: list[cmd.Command] = []
         self._job: JobInHand | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
-    def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Run a job; ends in ``JobEnded``."""
-        self._begin(link.Run(job_id, link.wire_parameters(parameters)))
+    def command(self, command: cmd.Command) -> None:
+        """Have a command obeyed; a job that goes on past its stop grace is ended from outside."""
+        match command:
+            case cmd.RunJob() | cmd.InitialiseJob():
+                self._begin(command)
+            case cmd.StartJob():
+                self._start_timeout(command.job_id)
+                self._send(command)
+            case cmd.StopJob():
+                self._stop(command)
+            case cmd.DiscardJob() | cmd.UpdateJob():
+                self._send(command)
+            case _:
+                assert_never(command)
 
-    def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Prepare a job; ends in ``JobInitialised`` or ``JobEnded``."""
-        self._begin(link.Initialise(job_id, link.wire_parameters(parameters)))
-
-    def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Run the prepared job; ends in ``JobEnded``."""
-        self._start_timeout(job_id)
-        self._send(link.Start(job_id, link.wire_parameters(parameters)))
-
-    def stop(self, job_id: int) -> None:
-        """Let the job see ``is_stopped()``; end it from outside when it goes on past the stop grace."""
-        if self._end_waiting_job(JobResult(job_id, JobState.STOPPED)):
+    def _stop(self, command: cmd.StopJob) -> None:
+        stopped = JobResult(command.job_id, JobState.STOPPED)
+        if self._end_waiting_job(stopped):
             return
-        if self._job is not None and self._job.job_id == job_id:
+        if self._job is not None and self._job.job_id == command.job_id:
             self._job.told_to_stop = True
-        self._send(link.Stop(job_id))
+        self._send(command)
         grace = self._limits.stop_grace_seconds
         if grace is not None:
-            self._kill_later(grace, job_id, JobResult(job_id, JobState.STOPPED), "it went on after its stop order")
-
-    def discard(self, job_id: int) -> None:
-        """Give up the prepared job; ends in ``JobEnded``, state stopped."""
-        self._send(link.Discard(job_id))
-
-    def update(self, job_id: int, parameters: Sequence[OrderParameter]) -> None:
-        """Give the job new parameters; ends in ``JobUpdated``."""
-        self._send(link.Update(job_id, link.wire_parameters(parameters)))
+            self._kill_later(grace, command.job_id, stopped, "it went on after its stop order")
 
     def usage(self) -> JobUsage:
         """What the job in hand used so far."""
@@ -112,7 +108,7 @@ class LinkedHost(abc.ABC):
     def _setup_failed(self, message: str) -> None:
         self._on_event(ev.HostFailed(message))
 
-    def _begin(self, order: link.Run | link.Initialise) -> None:
+    def _begin(self, order: cmd.RunJob | cmd.InitialiseJob) -> None:
         self._job = JobInHand(order.job_id, order)
         self._send(order)
 
@@ -124,7 +120,7 @@ class LinkedHost(abc.ABC):
         self._cancel_timers()
         self._begin(job.order)
 
-    def _send(self, command: link.Command) -> None:
+    def _send(self, command: cmd.Command) -> None:
         job = self._job
         if self._ready and self._link is not None:
             if job is not None and not job.entered:
@@ -147,25 +143,23 @@ class LinkedHost(abc.ABC):
         self._on_job_over(result)
         return True
 
-    def _take_report(self, report: link.Report) -> None:
+    def _take_report(self, report: messages.Report) -> None:
         match report:
-            case link.Log():
+            case messages.Log():
                 emit_relayed(report.record)
-            case link.Progressed():
-                self._on_event(ev.ProgressionReported(report.job_id, report.progression))
-            case link.Began():
+            case messages.Began():
                 self._job_began(report.job_id)
-            case link.Ended():
+            case ev.JobEnded():
                 self._job_ended(report.result)
-            case link.Initialised():
+            case ev.JobInitialised():
                 # The time-out counts work, not the wait for start_process.
                 self._cancel_timers()
-                self._on_event(ev.JobInitialised(report.job_id))
-            case link.Updated():
-                self._on_event(ev.JobUpdated(report.job_id, report.refusal))
-            case link.Ready():
+                self._on_event(report)
+            case ev.ProgressionReported() | ev.JobUpdated():
+                self._on_event(report)
+            case ev.HostReady():
                 self._host_ready()
-            case link.SetupFailed():
+            case ev.HostFailed():
                 self._setup_failed(report.message)
 
     def _host_ready(self) -> None:
@@ -190,7 +184,7 @@ class LinkedHost(abc.ABC):
         self._on_event(ev.JobEnded(result))
 
     def _start_timeout(self, job_id: int) -> None:
-        timeout = self._limits.job_timeout_seconds
+        timeout = self._limits.timeout_seconds
         if timeout is not None:
             message = f"The job ran longer than MCAI_JOB_TIMEOUT_SECONDS ({timeout:g} s) and was killed."
             self._kill_later(timeout, job_id, failed_result(job_id, message), "it ran past its time-out")

@@ -21,15 +21,15 @@ from typing import Literal
 import psutil
 
 from mcai_worker_sdk.errors import HostError
-from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import HostLimits, JobUsage
-from mcai_worker_sdk.host.child import ChildProcess, EndWatch, ForkedProcess, kill_session, kill_with_programs
-from mcai_worker_sdk.host.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
-from mcai_worker_sdk.host.job_process import ProcessPlan, fork_job_process
-from mcai_worker_sdk.host.linked import JobInHand, LinkedHost
-from mcai_worker_sdk.host.program import WorkerProgram
-from mcai_worker_sdk.host.start_method import choose_start_method
-from mcai_worker_sdk.host.supervised_link import SupervisedLink
+from mcai_worker_sdk.host.link import messages
+from mcai_worker_sdk.host.link.supervisor_end import SupervisedLink
+from mcai_worker_sdk.host.port import JobUsage
+from mcai_worker_sdk.host.process.child import ChildProcess, EndWatch, ForkedProcess, kill_session, kill_with_programs
+from mcai_worker_sdk.host.process.death import Moment, OutOfMemoryCounter, PeakMemory, describe_death
+from mcai_worker_sdk.host.process.job_process import ProcessPlan, fork_job_process
+from mcai_worker_sdk.host.process.program import WorkerProgram
+from mcai_worker_sdk.host.process.start_method import choose_start_method
+from mcai_worker_sdk.host.supervised import JobInHand, LinkedHost
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.responses import JobResult, failed_result
@@ -52,12 +52,11 @@ class ProcessHost(LinkedHost):
 
     Args:
         plan: The worker and its surroundings.
-        limits: When a process is killed or replaced.
         program: What is run where a process cannot be forked, or why there is no such thing.
     """
 
-    def __init__(self, plan: ProcessPlan, limits: HostLimits, program: WorkerProgram | HostError) -> None:
-        super().__init__(limits)
+    def __init__(self, plan: ProcessPlan, program: WorkerProgram | HostError) -> None:
+        super().__init__(plan.settings.job)
         self._plan = plan
         self._program = program
         self._process: ChildProcess | None = None
@@ -128,7 +127,7 @@ class ProcessHost(LinkedHost):
         self._leaving = True
         self._cancel_timers()
         if self._process is not None and self._link is not None:
-            self._link.send(link.Exit())
+            self._link.send(messages.Exit())
             patience_seconds = 0.0 if self._job is not None else EXIT_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), patience_seconds)
@@ -149,7 +148,7 @@ class ProcessHost(LinkedHost):
     # Starting and ending a process
 
     def _start_process(self, method: Literal["fork", "run"]) -> None:
-        supervisor_end, job_end = link.socket_pair()
+        supervisor_end, job_end = messages.socket_pair()
         try:
             if method == "fork":
                 self._process = ForkedProcess(fork_job_process(self._plan, job_end, supervisor_end))
@@ -265,8 +264,8 @@ class ProcessHost(LinkedHost):
 
     # Wear and usage
 
-    def _take_report(self, report: link.Report) -> None:
-        if isinstance(report, link.Arrived):
+    def _take_report(self, report: messages.Report) -> None:
+        if isinstance(report, messages.Arrived):
             self._arrived = True
             self._stop_timing_process()
         else:
@@ -284,7 +283,7 @@ class ProcessHost(LinkedHost):
         self._jobs_done += 1
         if self._is_worn_out() and self._link is not None:
             self._ready, self._retired = False, True
-            self._link.send(link.Exit())
+            self._link.send(messages.Exit())
             # Threads that user code left behind must not keep the old process for ever.
             self._time_process(EXIT_SECONDS, self._kill_process)
         super()._job_ended(result)
@@ -294,10 +293,10 @@ class ProcessHost(LinkedHost):
         if limits.max_jobs_per_process is not None and self._jobs_done >= limits.max_jobs_per_process:
             _logger.info("The job process is replaced after %d jobs.", self._jobs_done)
             return True
-        if limits.max_rss_mb is None:
+        if limits.max_rss_mb_per_process is None:
             return False
         rss_mb = self.resident_memory_bytes() >> 20
-        if rss_mb > limits.max_rss_mb:
+        if rss_mb > limits.max_rss_mb_per_process:
             _logger.info("The job process is replaced: it holds %d MB.", rss_mb)
             return True
         return False

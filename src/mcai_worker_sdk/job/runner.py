@@ -14,19 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from mcai_worker_sdk.channel import JobStatus, McaiChannel
 from mcai_worker_sdk.errors import JobError, WorkerSdkError
-from mcai_worker_sdk.host.base import RunnableWorker, WorkerSetup
-from mcai_worker_sdk.host.copies import call_in_copies
-from mcai_worker_sdk.host.failures import captured_output, cut_message, describe_failure
-from mcai_worker_sdk.host.results import read_result
+from mcai_worker_sdk.job.copies import call_in_copies
+from mcai_worker_sdk.job.definition import RunnableWorker, WorkerDefinition
+from mcai_worker_sdk.job.failures import captured_output, cut_message, describe_failure
+from mcai_worker_sdk.job.results import read_result
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.logs import current_job, get_logger, mask_secret
-from mcai_worker_sdk.parameters import ParametersModel
+from mcai_worker_sdk.protocol import commands as cmd
 from mcai_worker_sdk.protocol.orders import OrderParameter
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, failed_result
 from mcai_worker_sdk.services.credentials import CredentialResolver
+from mcai_worker_sdk.settings import Settings
 
 __all__ = ["JobRun", "Runner"]
 
@@ -109,18 +111,21 @@ class JobRun:
 
 class Runner:
     """
-    Drives one Worker. ``stop`` and ``update`` may be called from another thread; the rest from one thread.
+    Drives one Worker. A ``StopJob`` or an ``UpdateJob`` may come from another thread; all else from one thread.
 
     Args:
-        setup: The worker and what belongs to it.
+        definition: The worker.
+        settings: Where credential stores and media options are read from.
         report_progression: Called with job id and percents, from any thread; must not block.
     """
 
-    def __init__(self, setup: WorkerSetup, report_progression: Callable[[int, int], None]) -> None:
-        self._setup = setup
-        self._model = ParametersModel(setup.parameters_class)
+    def __init__(
+        self, definition: WorkerDefinition, settings: Settings, report_progression: Callable[[int, int], None]
+    ) -> None:
+        self._definition = definition
+        self._settings = settings
         self._report_progression = report_progression
-        self._ignored_ids = MEDIA_PARAMETER_IDS if setup.is_media else frozenset()
+        self._ignored_ids = MEDIA_PARAMETER_IDS if definition.is_media else frozenset()
         self._job: JobRun | None = None
         self._early_stops: set[int] = set()
         # Reentrant: inline, a signal handler may call stop() while this thread holds it.
@@ -142,45 +147,64 @@ class Runner:
 
     def setup(self) -> None:
         """Call the worker's ``setup``. Whatever it raises passes through."""
-        self._setup.worker.setup()
+        self._definition.worker.setup()
 
-    def run(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
-        """Run a job from its order to its result. Never raises for what happens in the job."""
-        failure = self.initialise(job_id, parameters)
-        return failure if failure is not None else self._run_current()
-
-    def initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult | None:
+    def obey(self, command: cmd.Command) -> ev.JobEnded | ev.JobInitialised | ev.JobUpdated | None:
         """
-        Prepare a job: credentials, parameters, and for a media worker its source and ``init_process``.
+        Do what a command says; never raises for what happens in the job.
+
+        A ``StopJob`` and an ``UpdateJob`` are for the job that another call of this method runs meanwhile.
 
         Returns:
-            ``None`` when the job is ready, its result when it already failed or was stopped.
+            What came of it; ``None`` after a ``StopJob``, whose answer is the job's own end.
         """
+        match command:
+            case cmd.RunJob():
+                return ev.JobEnded(self._run(command.job_id, command.parameters))
+            case cmd.InitialiseJob():
+                failure = self._initialise(command.job_id, command.parameters)
+                return ev.JobInitialised(command.job_id) if failure is None else ev.JobEnded(failure)
+            case cmd.StartJob():
+                return ev.JobEnded(self._start(command.job_id, command.parameters))
+            case cmd.DiscardJob():
+                return ev.JobEnded(self._discard(command.job_id))
+            case cmd.UpdateJob():
+                return ev.JobUpdated(command.job_id, self._update(command.job_id, command.parameters))
+            case cmd.StopJob():
+                self._stop(command.job_id)
+                return None
+            case _:
+                assert_never(command)
+
+    def _run(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
+        failure = self._initialise(job_id, parameters)
+        return failure if failure is not None else self._run_current()
+
+    def _initialise(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult | None:
+        """``None`` when the job is ready, its result when it already failed or was stopped."""
         job = self._begin(job_id, parameters)
         try:
             self._open(job, parameters)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code end its job only
             return self._end(job, self._failure(error))
-        if self._setup.is_media and job.channel.is_stopped():
+        if self._definition.is_media and job.channel.is_stopped():
             # It was stopped while it waited for its source: there is nothing to run.
             return self._end(job, JobResult(job_id, JobState.STOPPED))
         return None
 
-    def start(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
-        """Run the prepared job; other parameters than those it was prepared with prepare it again."""
+    def _start(self, job_id: int, parameters: Sequence[OrderParameter]) -> JobResult:
         job = self._job
         if job is None or job.job_id != job_id:
-            return self.run(job_id, parameters)
+            return self._run(job_id, parameters)
         current_job.set(job_id)
         if parameters and tuple(parameters) != tuple(job.order_parameters):
             self._close_body(job)
-            failure = self.initialise(job_id, parameters)
+            failure = self._initialise(job_id, parameters)
             if failure is not None:
                 return failure
         return self._run_current()
 
-    def discard(self, job_id: int) -> JobResult:
-        """Give up the prepared job."""
+    def _discard(self, job_id: int) -> JobResult:
         job = self._job
         if job is None or job.job_id != job_id:
             return JobResult(job_id, JobState.STOPPED)
@@ -191,8 +215,7 @@ class Runner:
         with self._lock:
             self._early_stops.discard(job_id)
 
-    def stop(self, job_id: int) -> None:
-        """Let the job see ``is_stopped()``; from any thread, also before the job began."""
+    def _stop(self, job_id: int) -> None:
         with self._lock:
             job = self._job
             if job is not None and job.job_id == job_id:
@@ -200,15 +223,10 @@ class Runner:
             else:
                 self._early_stops.add(job_id)
 
-    def update(self, job_id: int, parameters: Sequence[OrderParameter]) -> str | None:
-        """
-        Hand new parameters to the running job; from a thread beside the job's.
-
-        Returns:
-            ``None`` when the worker took them, the reason when it did not.
-        """
+    def _update(self, job_id: int, parameters: Sequence[OrderParameter]) -> str | None:
+        """``None`` when the worker took the parameters, the reason when it did not."""
         try:
-            self._update(job_id, parameters)
+            self._hand_over(job_id, parameters)
         except WorkerSdkError as error:
             _logger.warning("The update of the job failed: %s", error, extra={"job_id": job_id})
             return describe_failure(error)
@@ -217,7 +235,7 @@ class Runner:
             return describe_failure(error)
         return None
 
-    def _update(self, job_id: int, order_parameters: Sequence[OrderParameter]) -> None:
+    def _hand_over(self, job_id: int, order_parameters: Sequence[OrderParameter]) -> None:
         job = self._job
         if job is None or job.job_id != job_id or job.body is None:
             raise _not_running(job_id)
@@ -243,19 +261,19 @@ class Runner:
 
     def _open(self, job: JobRun, order_parameters: Sequence[OrderParameter]) -> None:
         parameters, values = self._build_parameters(order_parameters)
-        if self._setup.is_media:
+        if self._definition.is_media:
             job.body = self._media_body(job, parameters, values)
         else:
-            job.body = ProcessBody(self._setup.worker, job.job_id, parameters, job.channel)
+            job.body = ProcessBody(self._definition.worker, job.job_id, parameters, job.channel)
         job.body.open()
 
     def _media_body(self, job: JobRun, parameters: object, values: dict[str, Any]) -> JobBody:
         # Here, not at the top: PyAV is loaded by the job process of a media worker and by nothing else.
         from mcai_worker_sdk.media.session import MediaOptions, MediaSession
 
-        media = self._setup.settings.media
+        media = self._settings.media
         return MediaSession(
-            worker=self._setup.worker,
+            worker=self._definition.worker,
             job_id=job.job_id,
             parameters=parameters,
             values=values,
@@ -264,10 +282,10 @@ class Runner:
         )
 
     def _build_parameters(self, order_parameters: Sequence[OrderParameter]) -> tuple[object, dict[str, Any]]:
-        resolver = CredentialResolver(self._setup.settings, on_secret=mask_secret)
+        resolver = CredentialResolver(self._settings, on_secret=mask_secret)
         values = resolver.resolve(order_parameters)
         secret_ids = frozenset(parameter.id for parameter in order_parameters if parameter.store is not None)
-        return self._model.build(values, secret_ids=secret_ids, ignored_ids=self._ignored_ids), values
+        return self._definition.model.build(values, secret_ids=secret_ids, ignored_ids=self._ignored_ids), values
 
     def _run_current(self) -> JobResult:
         job = self._job

@@ -12,11 +12,12 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from mcai_worker_sdk.host import link
-from mcai_worker_sdk.host.base import WorkerSetup
-from mcai_worker_sdk.host.ending import Ending, flush_before_fork, forget_parent
-from mcai_worker_sdk.host.job_link import JobLink
+from mcai_worker_sdk.host.link import messages
+from mcai_worker_sdk.host.link.job_end import JobLink
+from mcai_worker_sdk.host.process.ending import Ending, flush_before_fork, forget_parent
+from mcai_worker_sdk.job.definition import WorkerDefinition
 from mcai_worker_sdk.logs import configure_relay, mask_secret
+from mcai_worker_sdk.settings import Settings
 
 __all__ = ["ProcessPlan", "fork_job_process", "run_job_process"]
 
@@ -26,10 +27,10 @@ _STANDARD_ERROR = 2
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """What the job process needs to know beside the worker itself."""
+    """What the job process needs to know."""
 
-    setup: WorkerSetup
-    log_level: int
+    definition: WorkerDefinition
+    settings: Settings
     supervisor_pid: int
 
 
@@ -70,26 +71,26 @@ def run_job_process(plan: ProcessPlan, job_end: socket.socket, *, is_fork: bool)
         job_end: This process's end of the link.
         is_fork: Whether this process is a fork of the supervisor, and no program of its own.
     """
-    ending = Ending(plan.setup.worker, is_fork=is_fork)
+    ending = Ending(plan.definition.worker, is_fork=is_fork)
     _die_with_supervisor(plan.supervisor_pid)
     _read_nothing()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job_link = JobLink(job_end)
-    job_link.send(link.Arrived())
+    job_link.send(messages.Arrived())
 
     def relay(record: dict[str, Any]) -> None:
-        job_link.send(link.Log(record))
+        job_link.send(messages.Log(record))
 
-    configure_relay(plan.log_level, relay)
-    for secret in plan.setup.settings.secrets():
+    configure_relay(plan.settings.log.level, relay)
+    for secret in plan.settings.secrets():
         mask_secret(secret)
     faulthandler.enable(_STANDARD_ERROR)
     # Here, not at the top: this process loads what only it needs while the supervisor loads the broker's libraries.
-    from mcai_worker_sdk.host.serving import serve
+    from mcai_worker_sdk.host.job_loop import run_jobs
 
-    serve(plan.setup, job_link, on_orphaned=lambda: os._exit(1))
+    run_jobs(plan.definition, plan.settings, job_link, on_orphaned=lambda: os._exit(1))
     # The link stays open to the last: what is logged at the end is relayed too.
     ending.end(0)
 

@@ -1,0 +1,1 @@
+"""The link between the supervisor and where jobs run."""

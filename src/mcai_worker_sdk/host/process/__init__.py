@@ -1,0 +1,1 @@
+"""The job process: how it starts, runs, is watched and ends."""
