@@ -149,7 +149,7 @@ async def _throughput(tap: Tap, jobs: int, pid: int) -> tuple[float, float]:
     # worker, so the first result is waited for, and then all that is to come.
     await tap.wait_for("job_completed", timeout_seconds=60)
     seen, cpu_began = len(tap.out("job_completed")), cpu_seconds(pid)
-    announcements = sum(message["key"].startswith("worker_") for message in tap.messages)
+    announcements = sum(message["routing_key"].startswith("worker_") for message in tap.messages)
     await tap.wait_until(lambda: len(tap.messages) >= announcements + 2 * jobs, timeout_seconds=600)
     cpu_ms = 1000 * (cpu_seconds(pid) - cpu_began) / (jobs - seen)
     completed = tap.out("job_completed")

@@ -11,7 +11,9 @@ from benchmarks.peers.timing import Timing
 
 JOBS = int(sys.argv[1])
 app = celery.Celery("celery_peer", broker=os.environ["PEER_URL"].replace("amqp://", "pyamqp://"))
-app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1, task_ignore_result=True)
+app.conf.update(
+    task_acks_late=True, worker_prefetch_multiplier=1, task_ignore_result=True, worker_redirect_stdouts=False
+)
 timing = Timing(JOBS)
 
 

@@ -6,6 +6,9 @@ import os
 import sys
 import time
 
+#: Read when the package is imported.
+os.environ["dramatiq_queue_prefetch"] = "1"  # noqa: SIM112 - its own spelling
+
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
@@ -27,5 +30,5 @@ def job(job_id: int) -> None:
 if __name__ == "__main__":
     for number in range(JOBS):
         job.send(number)
-    dramatiq.Worker(broker, worker_threads=1, queue_prefetch=1).start()
+    dramatiq.Worker(broker, worker_threads=1).start()
     time.sleep(600)

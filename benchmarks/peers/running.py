@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from tests.support.rabbitmq import VirtualHost
 
 __all__ = ["PEERS", "cpu_seconds", "environment_of_peers", "peer_rate", "peer_url"]
 
+#: After this a peer that says nothing has failed.
+PATIENCE_SECONDS = 300.0
 ROOT = Path(__file__).resolve().parents[2]
 #: Name of each peer, and its script.
 PEERS = {"FastStream": "faststream_peer", "Dramatiq": "dramatiq_peer", "Celery": "celery_peer"}
@@ -66,10 +70,14 @@ def peer_rate(python: str, script: str, host: VirtualHost, jobs: int) -> tuple[f
         command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
     ) as peer:
         assert peer.stdout is not None
+        patience = threading.Timer(PATIENCE_SECONDS, os.killpg, (peer.pid, signal.SIGKILL))
+        patience.start()
         try:
             moments = [_when(peer, line) for line in ("first", "last")]
         finally:
-            os.killpg(peer.pid, signal.SIGKILL)
+            patience.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(peer.pid, signal.SIGKILL)
     (began, cpu_began), (ended, cpu_ended) = moments
     return (jobs - 1) / (ended - began), 1000 * (cpu_ended - cpu_began) / (jobs - 1)
 
