@@ -17,12 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mcai_worker_sdk.errors import ProtocolError
 from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
-from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import Progression, Response
 from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import Settings
@@ -193,10 +191,7 @@ class _World:
         return True
 
     def _receive(self, delivery: Delivery) -> None:
-        try:
-            self._take(ev.OrderReceived(delivery, parse_order(delivery.body)))
-        except ProtocolError as error:
-            self._take(ev.OrderUnreadable(delivery, str(error), error.job_id))
+        self._take(ev.read_delivery(delivery))
 
     def _take(self, event: ev.Event) -> None:
         _run_now(self._dispatcher.handle(event))

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from mcai_worker_sdk.exchange.base import Delivered, ExchangeEvent
+from mcai_worker_sdk.exchange.base import ExchangeEvent
 from mcai_worker_sdk.exchange.rabbitmq.exchange import RabbitMQExchange
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.delivery import Delivery
 from mcai_worker_sdk.protocol.responses import WorkerAnnouncement
 from mcai_worker_sdk.settings import AmqpSettings
@@ -37,7 +38,7 @@ class Driver:
 
     @property
     def deliveries(self) -> list[Delivery]:
-        return [event.delivery for event in self.events if isinstance(event, Delivered)]
+        return [event.delivery for event in self.events if isinstance(event, ev.OrderReceived | ev.OrderUnreadable)]
 
     async def open(self) -> None:
         await self.exchange.open(self._on_event, self._announce)

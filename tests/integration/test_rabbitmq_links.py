@@ -10,7 +10,8 @@ import urllib.error
 import pytest
 from pamqp import commands
 
-from mcai_worker_sdk.exchange.base import Delivered, ExchangeFailed, LinkLost, LinkRestored
+from mcai_worker_sdk.exchange.base import ExchangeFailed
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression
 from tests.integration.conftest import INSTANCE, QUEUE, job_id_of, order
@@ -56,11 +57,11 @@ async def test_a_closed_connection_is_opened_again_and_the_order_comes_back(rabb
             return [c["name"] for c in connections if c.get("user_provided_name") == name]
 
         rabbitmq_node.api.close_connection((await eventually(ours, bool))[0])
-        lost = await one.event(LinkLost)
+        lost = await one.event(ev.LinkLost)
         again = await one.delivery(2)
 
         assert "CONNECTION_FORCED" in lost.reason
-        assert kinds(one) == ["Delivered", "LinkLost", "LinkRestored", "Delivered"]
+        assert kinds(one) == ["OrderReceived", "LinkLost", "LinkRestored", "OrderReceived"]
         assert (job_id_of(again), again.redelivered) == (1, True)
         await one.exchange.settle(first)  # a tag of the dead channel: dropped
         await one.exchange.settle(again)
@@ -71,7 +72,7 @@ async def test_a_closed_connection_is_opened_again_and_the_order_comes_back(rabb
 async def test_a_result_whose_link_is_cut_is_confirmed_on_the_next_link(vhost, driver):
     async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
         proxy.cut()
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         one.exchange.publish_progression(Progression(7, 50, INSTANCE))
         one.exchange.publish_progression(Progression(7, 100, INSTANCE))
         publishing = asyncio.create_task(one.exchange.publish(JobResult(7, JobState.COMPLETED)))
@@ -93,7 +94,7 @@ async def test_results_on_their_way_are_published_when_the_link_comes_back(vhost
         publishing = [asyncio.create_task(one.exchange.publish(JobResult(n, JobState.COMPLETED))) for n in range(5)]
         await asyncio.wait(publishing, timeout=0.3)
         proxy.cut()
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         proxy.resume()
         await asyncio.gather(*publishing)
 
@@ -111,13 +112,13 @@ async def test_a_half_open_link_is_noticed_within_two_heartbeats(vhost, driver):
         loop = asyncio.get_running_loop()
         proxy.freeze()
         frozen = loop.time()
-        lost = await one.event(LinkLost)
+        lost = await one.event(ev.LinkLost)
 
         assert "silent" in lost.reason
         assert loop.time() - frozen <= 4.0
         proxy.cut_once()
         proxy.resume()
-        await one.event(LinkRestored)
+        await one.event(ev.LinkRestored)
         await one.exchange.settle(await one.delivery(2))
         await works_again(tap, one)
 
@@ -139,7 +140,7 @@ async def test_closing_a_half_open_link_is_quick(vhost, driver):
 async def test_closing_while_the_broker_is_away_is_quick(vhost, driver):
     async with TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
         proxy.cut()
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         async with asyncio.timeout(3.0):
             await one.exchange.close()
 
@@ -148,7 +149,7 @@ async def test_a_restarted_broker_gets_the_result_and_gives_the_order_again(rabb
     async with Tap(vhost) as tap, driver(vhost) as one:
         first = await with_an_order(tap, one)
         await asyncio.to_thread(rabbitmq_node.stop)
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         publishing = asyncio.create_task(one.exchange.publish(JobResult(1, JobState.COMPLETED)))
         await asyncio.to_thread(rabbitmq_node.start)
         await publishing
@@ -170,7 +171,7 @@ async def test_a_confirmed_result_survives_a_killed_broker(rabbitmq_node, vhost,
         await one.exchange.publish(JobResult(1, JobState.COMPLETED))
         await asyncio.to_thread(rabbitmq_node.kill)
         await asyncio.to_thread(rabbitmq_node.start)
-        await one.event(LinkRestored)
+        await one.event(ev.LinkRestored)
 
         messages = rabbitmq_node.api.get(vhost.name, "job_completed")
         assert [json.loads(message["payload"])["job_id"] for message in messages] == [1]
@@ -180,8 +181,8 @@ async def test_a_deleted_job_queue_is_declared_again_and_consumed(rabbitmq_node,
     async with Tap(vhost) as tap, driver(vhost) as one:
         await with_an_order(tap, one)
         rabbitmq_node.api.delete_queue(vhost.name, QUEUE)
-        lost = await one.event(LinkLost)
-        await one.event(LinkRestored)
+        lost = await one.event(ev.LinkLost)
+        await one.event(ev.LinkRestored)
 
         assert lost.reason == f"The broker cancelled the consumer of the queue {QUEUE!r}."
         assert one.announcements == 1
@@ -200,14 +201,14 @@ async def test_a_deleted_direct_queue_is_declared_again_without_touching_the_job
         )
         await one.exchange.settle(first)
 
-        assert kinds(one) == ["Delivered"]
+        assert kinds(one) == ["OrderReceived"]
         await works_again(tap, one)
 
 
 async def test_a_job_queue_declared_anew_with_other_arguments_ends_the_exchange(rabbitmq_node, vhost, driver):
     async with TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
         proxy.cut()
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         rabbitmq_node.api.delete_queue(vhost.name, QUEUE)
         rabbitmq_node.api.declare_queue(vhost.name, QUEUE, arguments={"x-max-priority": 5})
         proxy.resume()
@@ -224,7 +225,7 @@ async def test_an_acknowledgement_time_out_costs_the_job_channel_only(rabbitmq_n
     try:
         async with Tap(vhost) as tap, driver(vhost, server_configuration=server) as one:
             first = await with_an_order(tap, one)
-            lost = await one.event(LinkLost)
+            lost = await one.event(ev.LinkLost)
             again = await one.delivery(2)
 
             # From 4.3 on the queue itself takes its order back, and cancels the consumer.
@@ -233,7 +234,7 @@ async def test_an_acknowledgement_time_out_costs_the_job_channel_only(rabbitmq_n
                 "406 PRECONDITION_FAILED - delivery acknowledgement on",
             )
             assert (cancelled if rabbitmq_node.is_strict else closed) in lost.reason
-            assert kinds(one)[:4] == ["Delivered", "LinkLost", "LinkRestored", "Delivered"]
+            assert kinds(one)[:4] == ["OrderReceived", "LinkLost", "LinkRestored", "OrderReceived"]
             assert (job_id_of(again), again.redelivered) == (1, True)
             assert one.announcements == 1
             await one.exchange.settle(first)
@@ -249,24 +250,24 @@ async def test_pausing_is_remembered_over_a_reconnection(vhost, driver):
         await one.exchange.consume_jobs()
         await one.exchange.pause_jobs()
         proxy.cut_once()
-        await one.event(LinkRestored)
+        await one.event(ev.LinkRestored)
         await tap.submit(QUEUE, order(1))
         await tap.direct({"type": "status"})
         await one.delivery()
 
-        assert [event.delivery.lane for event in one.events if isinstance(event, Delivered)] == [Lane.DIRECT]
+        assert [event.delivery.lane for event in one.events if isinstance(event, ev.OrderReceived)] == [Lane.DIRECT]
 
 
 async def test_consuming_asked_for_while_the_link_is_down_begins_with_the_next_link(vhost, driver):
     async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
         proxy.cut()
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         await one.exchange.consume_jobs()
         await tap.submit(QUEUE, order(1))
         proxy.resume()
 
         assert job_id_of(await one.delivery()) == 1
-        assert kinds(one) == ["LinkLost", "LinkRestored", "Delivered"]
+        assert kinds(one) == ["LinkLost", "LinkRestored", "OrderReceived"]
 
 
 async def test_a_blocked_connection_holds_results_back_and_delivers_them_later(rabbitmq_node, vhost, driver):
@@ -287,7 +288,7 @@ async def test_a_blocked_connection_holds_results_back_and_delivers_them_later(r
 async def test_a_publish_that_is_cancelled_leaves_the_next_one_whole(vhost, driver):
     async with Tap(vhost) as tap, TcpProxy(vhost.port) as proxy, driver(vhost, port=proxy.port) as one:
         proxy.cut()
-        await one.event(LinkLost)
+        await one.event(ev.LinkLost)
         given_up = asyncio.create_task(one.exchange.publish(JobResult(1, JobState.COMPLETED)))
         kept = asyncio.create_task(one.exchange.publish(JobResult(2, JobState.COMPLETED)))
         await asyncio.sleep(0)

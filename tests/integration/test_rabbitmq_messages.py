@@ -8,9 +8,10 @@ import json
 import pytest
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.exchange.base import LinkLost, MessageRefusedError
+from mcai_worker_sdk.exchange.base import MessageRefusedError
 from mcai_worker_sdk.exchange.rabbitmq.client import CONTENT_HEADER_BYTES
 from mcai_worker_sdk.exchange.rabbitmq.fields import MessageProperties
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.delivery import Count, Lane
 from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState, Progression, WorkerStatusReport
 from tests.integration.conftest import INSTANCE, QUEUE, job_id_of, order
@@ -356,7 +357,7 @@ async def test_headers_that_leave_no_room_for_the_count_are_an_error_that_names_
             await one.exchange.delay(await one.delivery(), Count.SOFT_REJECTS)
 
         assert "The headers of the message job_test are 1310" in str(caught.value)
-        assert not [event for event in one.events if isinstance(event, LinkLost)]
+        assert not [event for event in one.events if isinstance(event, ev.LinkLost)]
 
 
 async def test_paused_jobs_stay_in_the_queue_until_consuming_goes_on(rabbitmq_node, vhost, driver):

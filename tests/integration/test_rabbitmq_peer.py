@@ -8,7 +8,7 @@ import pytest
 from pamqp import commands
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.exchange.base import LinkLost, LinkRestored
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.delivery import Lane
 from mcai_worker_sdk.protocol.responses import Activity, JobResult, JobState, Progression, WorkerStatusReport
 from tests.integration.conftest import INSTANCE, QUEUE, Driver
@@ -87,7 +87,7 @@ async def test_a_direct_queue_still_held_for_the_dead_connection_does_not_keep_j
             commands.Basic.Publish, lambda _: True, commands.Connection.Close(320, "CONNECTION_FORCED", 0, 0)
         )
         one.exchange.publish_progression(Progression(1, 1, INSTANCE))
-        await one.event(LinkRestored)
+        await one.event(ev.LinkRestored)
         await peer.deliver("amqp_worker", b"{}")
         assert (await one.delivery()).lane is Lane.JOBS
         await peer.wait_for(lambda: len(declared(peer, DIRECT)) == 5)
@@ -104,8 +104,8 @@ async def test_a_job_channel_closed_by_the_acknowledgement_time_out_leaves_the_o
         first = await one.delivery()
         text = "PRECONDITION_FAILED - delivery acknowledgement on channel 2 timed out. Timeout value used: 1800000 ms."
         await peer.close_consumer_channel("amqp_worker", 406, text)
-        lost = await one.event(LinkLost)
-        await one.event(LinkRestored)
+        lost = await one.event(ev.LinkLost)
+        await one.event(ev.LinkRestored)
         await one.exchange.settle(first)
         await peer.deliver("status_amqp_worker", b"{}")
         await one.exchange.settle(await one.delivery(2))
@@ -123,8 +123,8 @@ async def test_a_cancelled_consumer_gives_its_order_back_and_consumes_again(driv
         await peer.deliver("amqp_worker", b"{}")
         first = await one.delivery()
         await peer.cancel("amqp_worker")
-        await one.event(LinkLost)
-        await one.event(LinkRestored)
+        await one.event(ev.LinkLost)
+        await one.event(ev.LinkRestored)
         await one.exchange.settle(first)
         await peer.deliver("amqp_worker", b"{}", redelivered=True)
 

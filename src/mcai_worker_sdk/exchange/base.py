@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from mcai_worker_sdk.errors import ExchangeError
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.protocol.delivery import Count, Delivery
 from mcai_worker_sdk.protocol.responses import Response
 
 __all__ = [
-    "Delivered",
     "Exchange",
     "ExchangeEvent",
     "ExchangeFailed",
-    "LinkLost",
-    "LinkRestored",
     "MessageRefusedError",
 ]
 
@@ -26,32 +24,13 @@ class MessageRefusedError(ExchangeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """A message arrived and waits for its settlement."""
-
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class LinkLost:
-    """The connection, or the channel of the job queue, is gone: every unsettled delivery of it will come again."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRestored:
-    """The exchange is connected and declared again; consumers are back as they were before the loss."""
-
-
-@dataclass(frozen=True, slots=True)
 class ExchangeFailed:
     """The exchange gave up (wrong queue arguments, retries used up before the first connection): the worker ends."""
 
     error: ExchangeError
 
 
-ExchangeEvent: TypeAlias = Delivered | LinkLost | LinkRestored | ExchangeFailed
+ExchangeEvent: TypeAlias = ev.OrderReceived | ev.OrderUnreadable | ev.LinkLost | ev.LinkRestored | ExchangeFailed
 
 
 class Exchange(Protocol):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from mcai_worker_sdk.errors import ProtocolError
 from mcai_worker_sdk.protocol.delivery import Delivery
-from mcai_worker_sdk.protocol.orders import Order
+from mcai_worker_sdk.protocol.orders import Order, parse_order
 from mcai_worker_sdk.protocol.responses import JobResult
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "RequirementsChecked",
     "ReturnOverdue",
     "ShutdownRequested",
+    "read_delivery",
 ]
 
 
@@ -99,7 +101,9 @@ class JobEnded:
 
 @dataclass(frozen=True, slots=True)
 class LinkLost:
-    """The broker took every unsettled order back."""
+    """The link to the broker is gone, which takes every unsettled order back."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +152,11 @@ Event: TypeAlias = (
     | ShutdownRequested
     | GraceExpired
 )
+
+
+def read_delivery(delivery: Delivery) -> OrderReceived | OrderUnreadable:
+    """What a delivered message is to the lifecycle."""
+    try:
+        return OrderReceived(delivery, parse_order(delivery.body))
+    except ProtocolError as error:
+        return OrderUnreadable(delivery, str(error), error.job_id)

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psutil
 
-from mcai_worker_sdk.errors import ConfigurationError, ExchangeError, ProtocolError
-from mcai_worker_sdk.exchange.base import Delivered, Exchange, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
+from mcai_worker_sdk.errors import ConfigurationError, ExchangeError
+from mcai_worker_sdk.exchange.base import Exchange, ExchangeFailed
 from mcai_worker_sdk.host.port import Host
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.protocol.delivery import Delivery
-from mcai_worker_sdk.protocol.orders import StopWorker, parse_order
+from mcai_worker_sdk.protocol.orders import StopWorker
 from mcai_worker_sdk.protocol.responses import failed_result
 from mcai_worker_sdk.services.backend import BackendClient
 from mcai_worker_sdk.services.system_info import SystemSampler
@@ -50,7 +49,7 @@ RETURN_SECONDS = 10.0
 #: RabbitMQ looks once per heartbeat, and gives up after two looks without a byte.
 UNNOTICED_HEARTBEATS = 3
 
-_Incoming: TypeAlias = ev.Event | ExchangeEvent
+_Incoming: TypeAlias = ev.Event | ExchangeFailed
 
 
 class BrokerSupervisor:
@@ -152,19 +151,17 @@ class BrokerSupervisor:
 
     async def _take(self, event: _Incoming) -> None:
         match event:
-            case Delivered():
-                received = _read_delivery(event.delivery)
-                await self._dispatcher.handle(received)
-                if isinstance(received, ev.OrderReceived) and isinstance(received.order, StopWorker):
-                    # A result that the broker does not take must not keep the worker for ever either.
-                    self._begin_grace()
-            case LinkLost():
+            case ev.LinkLost():
                 self._connected = False
-                await self._dispatcher.handle(ev.LinkLost())
-            case LinkRestored():
+                await self._dispatcher.handle(event)
+            case ev.LinkRestored():
                 self._connected = True
                 self._restored_at = asyncio.get_running_loop().time()
-                await self._dispatcher.handle(ev.LinkRestored())
+                await self._dispatcher.handle(event)
+            case ev.OrderReceived(order=StopWorker()):
+                await self._dispatcher.handle(event)
+                # A result that the broker does not take must not keep the worker for ever either.
+                self._begin_grace()
             case ExchangeFailed():
                 _logger.error("The worker cannot go on: %s", event.error)
                 self._finish(1)
@@ -317,10 +314,3 @@ def _look(loop: asyncio.AbstractEventLoop, check: asyncio.Future[list[str]], pat
 
     with contextlib.suppress(RuntimeError):  # The loop is closed: the worker has ended.
         loop.call_soon_threadsafe(answer)
-
-
-def _read_delivery(delivery: Delivery) -> ev.Event:
-    try:
-        return ev.OrderReceived(delivery, parse_order(delivery.body))
-    except ProtocolError as error:
-        return ev.OrderUnreadable(delivery, str(error), error.job_id)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcai_worker_sdk.errors import ExchangeError, ProtocolError
+from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
 from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.job.definition import WorkerDefinition
@@ -19,7 +19,6 @@ from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol import commands as cmd
-from mcai_worker_sdk.protocol.orders import parse_order
 from mcai_worker_sdk.protocol.responses import JobResult, JobState, Progression, Response
 from mcai_worker_sdk.services.system_info import SystemSampler
 from mcai_worker_sdk.settings import JobSettings, Settings
@@ -155,16 +154,16 @@ class LocalSupervisor:
     def _feed_order(self, path: Path) -> str | None:
         try:
             delivery = read_source_order(path)
-            order = parse_order(delivery.body)
         except ExchangeError as error:
             return self._unread(str(error))
-        except ProtocolError as error:
-            return self._unread(f"Source order {str(path)!r}: {error}")
-        # In this order: an interruption finds the job, or is found here.
-        self._job_id = getattr(order, "job_id", None)
+        received = ev.read_delivery(delivery)
+        if isinstance(received, ev.OrderUnreadable):
+            return self._unread(f"Source order {str(path)!r}: {received.message}")
+        # Set the job's id first, then look: an interruption in between is seen by one of the two.
+        self._job_id = getattr(received.order, "job_id", None)
         if self._interrupted:
             return _LEFT
-        self._take(ev.OrderReceived(delivery, order))
+        self._take(received)
         self._job_id = None
         if delivery in self._exchange.sent_back:
             return self._unread(

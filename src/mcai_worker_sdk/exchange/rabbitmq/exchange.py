@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcai_worker_sdk.errors import ExchangeError
-from mcai_worker_sdk.exchange.base import Delivered, ExchangeEvent, ExchangeFailed, LinkLost, LinkRestored
+from mcai_worker_sdk.exchange.base import ExchangeEvent, ExchangeFailed
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed, AmqpConnection
 from mcai_worker_sdk.exchange.rabbitmq.connection import (
     address,
@@ -31,6 +31,7 @@ from mcai_worker_sdk.exchange.rabbitmq.topology import (
     declare_shared,
     make_topology,
 )
+from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
 from mcai_worker_sdk.protocol.responses import Progression, Response
@@ -403,7 +404,7 @@ class RabbitMQExchange:
 
     def _deliver(self, delivery: RabbitDelivery) -> None:
         if self._up:
-            self._on_event(Delivered(delivery))
+            self._on_event(ev.read_delivery(delivery))
         else:
             self._held.append(delivery)
 
@@ -413,17 +414,17 @@ class RabbitMQExchange:
         self._up = True
         if self._opened:
             _log.info("The link to RabbitMQ is restored.")
-            self._on_event(LinkRestored())
+            self._on_event(ev.LinkRestored())
         self._opened = True
         held, self._held = self._held, []
         for delivery in held:
-            self._on_event(Delivered(delivery))
+            self._on_event(ev.read_delivery(delivery))
 
     def _set_down(self, reason: str) -> None:
         if self._up:
             self._up = False
             _log.warning("The link to RabbitMQ is lost: %s", reason)
-            self._on_event(LinkLost(reason))
+            self._on_event(ev.LinkLost(reason))
 
 
 async def _loss_of(lost: asyncio.Future[AmqpClosed] | None, connection: AmqpConnection) -> AmqpClosed:
