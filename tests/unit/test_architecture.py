@@ -354,6 +354,44 @@ def test_a_planted_cycle_is_found():
     assert set(cycle) == {f"mcai_worker_sdk.host.{name}" for name in ("link", "child", "inline")}
 
 
+# --- the way of a job --------------------------------------------------------------------------------------------
+
+WAY = re.compile(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \|.*\| ([\w ]+) \|$", re.MULTILINE)
+
+
+def way_of_a_job() -> list[tuple[str, str, str]]:
+    """File, function and how it hands on, for each step that the page lists."""
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    return WAY.findall(page.partition("## The way of one job")[2].partition("\n## ")[0])
+
+
+def function_named(path: str, name: str) -> ast.AST:
+    """A function, or a method as ``Class.method``."""
+    (module,) = [module for module in read_house() if module.path == path]
+    *classes, function = name.split(".")
+    found: ast.AST = module.tree
+    for step in (*classes, function):
+        (found,) = [node for node in ast.iter_child_nodes(found) if getattr(node, "name", None) == step]
+    return found
+
+
+def calls(function: ast.AST) -> set[str]:
+    """Last names of what a function calls."""
+    called = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+    return {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in called}
+
+
+def test_the_page_lists_the_true_way_of_a_job():
+    way = way_of_a_job()
+
+    assert len(way) > 10
+    for (path, name, hands_on), (_, following, _) in zip(way, [*way[1:], ("", "process", "")], strict=True):
+        if hands_on == "call":
+            assert following.rpartition(".")[2] in calls(function_named(path, name)), f"{path}: {name}, {following}"
+        else:
+            assert hands_on in {"its callback", "the queue of events", "the job link", "the queue of commands"}
+
+
 # --- words -------------------------------------------------------------------------------------------------------
 
 #: What has no place in a source that others read. Joined here, so that this file does not hold it itself.
