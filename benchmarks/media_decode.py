@@ -66,11 +66,12 @@ OURS = (
     WORKER
     + """
 from mcai_worker_sdk.channel import McaiChannel
-from mcai_worker_sdk.media.session import MediaOptions, MediaSession
+from mcai_worker_sdk.media.session import MediaSession
+from mcai_worker_sdk.settings import MediaSettings
 values = json.loads(os.environ["BENCH_VALUES"])
 worker = BenchWorker.__new__(BenchWorker)
 session = MediaSession(worker=worker, job_id=1, parameters=None, values=values,
-                       channel=McaiChannel(1, lambda job_id, percent: None), options=MediaOptions())
+                       channel=McaiChannel(1, lambda job_id, percent: None), settings=MediaSettings())
 session.open()
 session.run()
 """

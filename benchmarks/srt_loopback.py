@@ -21,7 +21,8 @@ from pathlib import Path
 
 from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.media import AudioStreamDescriptor, VideoStreamDescriptor
-from mcai_worker_sdk.media.session import MediaOptions, MediaSession
+from mcai_worker_sdk.media.session import MediaSession
+from mcai_worker_sdk.settings import MediaSettings
 
 
 class CountingWorker:
@@ -58,7 +59,7 @@ def run_job(source, connection):
             parameters=object(),
             values=values,
             channel=McaiChannel(1, lambda *_: None),
-            options=MediaOptions(),
+            settings=MediaSettings(),
         )
         started_at = time.monotonic()
         before = resource.getrusage(resource.RUSAGE_SELF)

@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import pytest
 
 from mcai_worker_sdk.channel import McaiChannel
-from mcai_worker_sdk.media.live import LiveSource, open_live_source
+from mcai_worker_sdk.media.sources.live import LiveSource, open_live_source
 from mcai_worker_sdk.media.srt import SrtConnection, open_connection, parse_srt_url
 
 _T = TypeVar("_T")

@@ -19,7 +19,8 @@ from mcai_worker_sdk.media import (
     FormatContext,
     VideoStreamDescriptor,
 )
-from mcai_worker_sdk.media.session import MediaOptions, MediaSession
+from mcai_worker_sdk.media.session import MediaSession
+from mcai_worker_sdk.settings import MediaSettings
 
 _DESCRIPTORS = {
     "AVMEDIA_TYPE_VIDEO": VideoStreamDescriptor,
@@ -88,7 +89,7 @@ class Outcome:
 
 
 def make_session(
-    worker: Any, source: object, destination: Path | str, *, options: MediaOptions | None = None, **values: object
+    worker: Any, source: object, destination: Path | str, *, settings: MediaSettings | None = None, **values: object
 ) -> tuple[MediaSession, McaiChannel, list[int]]:
     progressions: list[int] = []
     channel = McaiChannel(7, lambda job_id, percent: progressions.append(percent))
@@ -98,17 +99,17 @@ def make_session(
         parameters=None,
         values={"source_path": str(source), "destination_path": str(destination), **values},
         channel=channel,
-        options=options or MediaOptions(),
+        settings=settings or MediaSettings(),
     )
     return session, channel, progressions
 
 
 def run_job(
-    worker: Any, source: object, folder: Path, *, options: MediaOptions | None = None, **values: object
+    worker: Any, source: object, folder: Path, *, settings: MediaSettings | None = None, **values: object
 ) -> Outcome:
     """Run one job to its end in this thread."""
     destination = folder / "results.json"
-    session, _, progressions = make_session(worker, source, destination, options=options, **values)
+    session, _, progressions = make_session(worker, source, destination, settings=settings, **values)
     try:
         session.open()
         result = session.run()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from av.stream import Disposition
 
-from mcai_worker_sdk.media.clock import FrameClock, SourceClock
+from mcai_worker_sdk.media.reading.clock import FrameClock, SourceClock
 from tests.media.bits import AUDIO_ID, VIDEO_ID, flip_ctts_bit, flip_pts_bit
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, filters, run_job

@@ -6,9 +6,9 @@ import av.error
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media.format_context import FormatContext
-from mcai_worker_sdk.media.ranges import TimeRange
-from mcai_worker_sdk.media.seeking import seek_to_range
+from mcai_worker_sdk.media.model.format_context import FormatContext
+from mcai_worker_sdk.media.model.ranges import TimeRange
+from mcai_worker_sdk.media.reading.seeking import seek_to_range
 from tests.media.bits import with_chapter_images
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, run_job
@@ -48,7 +48,7 @@ def test_a_whole_source_with_a_cover_gives_the_cover_and_all_its_sound(covered, 
 def test_a_range_has_the_sound_in_it_and_the_cover_which_has_no_time(covered, tmp_path, monkeypatch, sought):
     whole = times_of(covered, tmp_path)["audio"]
     if sought:
-        monkeypatch.setattr("mcai_worker_sdk.media.seeking._WORTH_BYTES", 0)
+        monkeypatch.setattr("mcai_worker_sdk.media.reading.seeking._WORTH_BYTES", 0)
 
     times = times_of(covered, tmp_path, sdk_start_index=30_000, sdk_stop_index=31_000)
 

@@ -9,11 +9,11 @@ import av.error
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media.session import MediaOptions
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.conftest import BROKEN_PACKETS, ffmpeg
 from tests.media.support import NotingWorker, picture_md5, run_job
 
-SKIP = MediaOptions(on_error="skip")
+SKIP = MediaSettings(on_error="skip")
 #: How much of each stream of four seconds is left when two fifths of the file are missing, in seconds.
 TRUNCATED = {
     "truncated.mp4": {0: (2.2, 2.48), 1: (2.13, 2.39)},
@@ -43,14 +43,14 @@ def test_a_source_that_ends_early_delivers_what_it_has_and_fails(media_files, tm
 @pytest.mark.parametrize("name", sorted(TRUNCATED))
 def test_an_early_end_can_be_skipped(media_files, tmp_path, name, caplog):
     worker = NotingWorker()
-    outcome = run_job(worker, media_files(name), tmp_path, options=SKIP)
+    outcome = run_job(worker, media_files(name), tmp_path, settings=SKIP)
     assert outcome.progressions[-1] == 100
     assert len(outcome.entries) == len(worker.calls) > 0
     assert "ends early" in caplog.text
 
 
 def test_missing_packets_are_counted(media_files, tmp_path):
-    outcome = run_job(NotingWorker(), media_files("truncated.mp4"), tmp_path, options=SKIP)
+    outcome = run_job(NotingWorker(), media_files("truncated.mp4"), tmp_path, settings=SKIP)
     assert outcome.counts["missing_packets"] == (100 - 60) + (189 - 109)
 
 
@@ -114,7 +114,7 @@ def test_sound_that_was_written_to_a_pipe_is_whole(media_files, tmp_path, name):
 def test_a_sound_that_lacks_its_last_sample_is_not_whole(media_files, tmp_path):
     with pytest.raises(MediaSourceError, match="the last packet of stream 0 is incomplete"):
         run_job(NotingWorker(), media_files("cut_short.wav"), tmp_path)
-    outcome = run_job(NotingWorker(), media_files("cut_short.wav"), tmp_path, options=SKIP)
+    outcome = run_job(NotingWorker(), media_files("cut_short.wav"), tmp_path, settings=SKIP)
     assert outcome.counts == {"corrupt_packets": 1}
 
 
@@ -146,6 +146,6 @@ def test_a_stream_of_which_nothing_can_be_decoded_fails(media_files, tmp_path):
 )
 def test_a_device_that_is_not_there_leaves_decoding_to_the_cpu(media_files, tmp_path, caplog, device, reason):
     worker = NotingWorker("VIDEO")
-    run_job(worker, media_files("h264_bframes.mp4"), tmp_path, options=MediaOptions(hwaccel=device))
+    run_job(worker, media_files("h264_bframes.mp4"), tmp_path, settings=MediaSettings(hwaccel=device))
     assert len(worker.frames[0]) == 100
     assert re.search(rf"No {device} device can decode here \({reason}", caplog.text)

@@ -6,8 +6,8 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media import DataPacket
-from mcai_worker_sdk.media.data import Cue
 from mcai_worker_sdk.media.ebu_tt import EbuTtDocument
+from mcai_worker_sdk.media.model.cues import Cue
 from tests.media.bits import without_pts
 from tests.media.support import NotingWorker, run_job
 from tests.media.versions import PYAV

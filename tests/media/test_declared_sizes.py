@@ -10,14 +10,14 @@ import threading
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media.declared_sizes import _FORMATS, declared_end_bytes
-from mcai_worker_sdk.media.session import MediaOptions
+from mcai_worker_sdk.media.damage.declared_sizes import _FORMATS, declared_end_bytes
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.bits import box, with_edits
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, run_job
 from tests.media.test_network import serving
 
-SKIP = MediaOptions(on_error="skip")
+SKIP = MediaSettings(on_error="skip")
 SOUND = ("-f", "lavfi", "-i", "anoisesrc=r=48000:d=4:a=0.3:seed=7")
 FILM = ("-f", "lavfi", "-i", "testsrc2=s=64x36:r=25:d=4", "-f", "lavfi", "-i", "sine=440:d=4:r=48000")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac")
@@ -107,7 +107,7 @@ def test_a_file_that_was_cut_fails(files, tmp_path, name, part):
 
 @pytest.mark.parametrize("name", ["sound.aiff", "sound.mp3", "film.mkv"])
 def test_a_cut_can_be_skipped(files, tmp_path, name, caplog):
-    outcome = run_job(NotingWorker(note=lambda frame: None), cut(files(name), tmp_path), tmp_path, options=SKIP)
+    outcome = run_job(NotingWorker(note=lambda frame: None), cut(files(name), tmp_path), tmp_path, settings=SKIP)
     assert outcome.progressions[-1] == 100
     assert "ends early" in caplog.text
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mcai_worker_sdk.errors import ResultError
-from mcai_worker_sdk.media.results import FileResultWriter, encode_result
+from mcai_worker_sdk.media.results.encoding import encode_result
+from mcai_worker_sdk.media.results.file import FileResultWriter
 from tests.media.support import NotingWorker, make_session, run_job
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mcai_worker_sdk.media import Frame
-from mcai_worker_sdk.media.pixel_formats import pixel_format_number, sample_format_number
+from mcai_worker_sdk.media.model.frame.pixel_formats import pixel_format_number, sample_format_number
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, filters, run_job
 

@@ -11,12 +11,12 @@ import av
 import numpy as np
 import pytest
 
-from mcai_worker_sdk.media.hwaccel import usable_hwaccel
-from mcai_worker_sdk.media.session import MediaOptions
-from mcai_worker_sdk.media.source import open_file_source
+from mcai_worker_sdk.media.sources.file import open_file_source
+from mcai_worker_sdk.media.sources.hwaccel import usable_hwaccel
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.support import NotingWorker, filters, picture_md5, run_job
 
-CUDA = MediaOptions(hwaccel="cuda")
+CUDA = MediaSettings(hwaccel="cuda")
 
 #: Encoder, pixel format, options; and the format the pictures are compared in.
 CLIPS = {
@@ -49,10 +49,10 @@ def make_clip(folder: Path, codec: str, pixel_format: str, options: dict[str, st
     return path
 
 
-def pictures(path: Path, folder: Path, options: MediaOptions, compared_in: str, **values: object) -> list[object]:
+def pictures(path: Path, folder: Path, settings: MediaSettings, compared_in: str, **values: object) -> list[object]:
     chain = filters(("format", {"pix_fmts": compared_in}))
     worker = NotingWorker("VIDEO", chain, note=lambda frame: (frame.pts, frame.key_frame, picture_md5(frame)))
-    run_job(worker, path, folder, options=options, **values)
+    run_job(worker, path, folder, settings=settings, **values)
     return worker.frames[0]
 
 
@@ -64,7 +64,7 @@ def test_the_device_decodes_what_the_cpu_decodes(name: str, tmp_path: Path):
     by_device = pictures(path, tmp_path, CUDA, compared_in)
 
     assert len(by_device) == 100
-    assert by_device == pictures(path, tmp_path, MediaOptions(), compared_in)
+    assert by_device == pictures(path, tmp_path, MediaSettings(), compared_in)
     source = open_file_source(str(path), hwaccel="cuda")
     assert source.container.streams.video[0].codec_context.is_hwaccel
     source.close()
@@ -78,7 +78,7 @@ def test_a_range_is_the_same_on_the_device(tmp_path: Path):
     by_device = pictures(path, tmp_path, CUDA, compared_in, **limits)
 
     assert len(by_device) == 30
-    assert by_device == pictures(path, tmp_path, MediaOptions(), compared_in, **limits)
+    assert by_device == pictures(path, tmp_path, MediaSettings(), compared_in, **limits)
 
 
 def test_pictures_without_a_filter_are_in_main_memory(tmp_path: Path):
@@ -86,7 +86,7 @@ def test_pictures_without_a_filter_are_in_main_memory(tmp_path: Path):
     path = make_clip(tmp_path, codec, pixel_format, options)
     worker = NotingWorker("VIDEO", note=lambda frame: (frame.format_name, [len(plane) for plane in frame.data[:3]]))
 
-    run_job(worker, path, tmp_path, options=CUDA, batch_size=16)
+    run_job(worker, path, tmp_path, settings=CUDA, batch_size=16)
 
     ((format_name, sizes),) = {(name, tuple(lengths)) for name, lengths in worker.frames[0]}
     assert format_name == "nv12"
@@ -100,4 +100,4 @@ def test_a_codec_that_no_device_decodes_is_decoded_by_the_cpu(tmp_path: Path):
     by_device = pictures(path, tmp_path, CUDA, "yuv422p10le")
 
     assert len(by_device) == 100
-    assert by_device == pictures(path, tmp_path, MediaOptions(), "yuv422p10le")
+    assert by_device == pictures(path, tmp_path, MediaSettings(), "yuv422p10le")

@@ -15,15 +15,24 @@ from typing import Any
 import pytest
 
 from mcai_worker_sdk.errors import MediaError
-from mcai_worker_sdk.media import opening, pipeline, results, session
-from mcai_worker_sdk.media.opening import Opening, open_destination, open_source
-from mcai_worker_sdk.media.results import FileResultWriter
+from mcai_worker_sdk.media import session, turns, waiting
+from mcai_worker_sdk.media.reading import pipeline
+from mcai_worker_sdk.media.results import file as file_results
+from mcai_worker_sdk.media.results import opening as opening_destinations
+from mcai_worker_sdk.media.results.file import FileResultWriter
+from mcai_worker_sdk.media.results.opening import open_destination
+from mcai_worker_sdk.media.sources import opening as opening_sources
+from mcai_worker_sdk.media.sources.opening import open_source
 from mcai_worker_sdk.media.srt import open_connection, parse_srt_url
+from mcai_worker_sdk.media.waiting import Opening
 from tests.media.live_support import connect_pair, free_port, make_channel
 from tests.media.support import NotingWorker, filters, make_session
 
 #: The modules in which a job is interrupted at each of their lines.
-INTERRUPTED = {module.__file__ for module in (session, opening, results, pipeline)}
+INTERRUPTED = {
+    module.__file__
+    for module in (session, turns, waiting, opening_sources, opening_destinations, file_results, pipeline)
+}
 
 
 class Interrupt(BaseException):

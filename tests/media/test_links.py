@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mcai_worker_sdk.media.links import BoundedLink, Chunk, LinkClosedError, LinkSilentError
+from mcai_worker_sdk.media.reading.chunks import BoundedLink, Chunk, LinkClosedError, LinkSilentError
 
 
 def chunk(size_bytes, *frames):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcai_worker_sdk.media.live_documents import MAX_DOCUMENT_BYTES, DocumentAssembler
+from mcai_worker_sdk.media.sources.documents.assembler import MAX_DOCUMENT_BYTES, DocumentAssembler
 
 TT = b'<tt xmlns="http://www.w3.org/ns/ttml"><body><div><p>text</p></div></body></tt>'
 DECLARED = b'<?xml version="1.0" encoding="UTF-8"?>\n' + TT

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
-from mcai_worker_sdk.media import live
-from mcai_worker_sdk.media.live import open_live_source
-from mcai_worker_sdk.media.urls import is_live_url
+from mcai_worker_sdk.media.addresses import is_live_url
+from mcai_worker_sdk.media.sources import live
+from mcai_worker_sdk.media.sources.live import open_live_source
 from tests.media.live_support import InThread, count_frames, ffmpeg_sender, free_port, make_channel, make_clip
 from tests.media.support import NotingWorker, make_session
 

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError, MediaTimeoutError
-from mcai_worker_sdk.media.session import MediaOptions
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.support import NotingWorker, make_session, run_job
 
 
@@ -121,7 +121,7 @@ def test_a_body_that_is_cut_is_an_early_end(media_files, tmp_path):
         with pytest.raises(MediaSourceError, match="ends early"):
             run_job(NotingWorker("VIDEO"), url, tmp_path, batch_size=10)
         worker = NotingWorker("VIDEO")
-        outcome = run_job(worker, url, tmp_path, batch_size=10, options=MediaOptions(on_error="skip"))
+        outcome = run_job(worker, url, tmp_path, batch_size=10, settings=MediaSettings(on_error="skip"))
     assert 50 <= len(worker.frames[0]) <= 65
     assert len(outcome.entries) == len(worker.calls)
 
@@ -136,7 +136,7 @@ def test_a_refusal_of_the_server_is_told(tmp_path, status):
 
 
 def test_a_silent_server_times_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("mcai_worker_sdk.media.source.NETWORK_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("mcai_worker_sdk.media.sources.file.NETWORK_TIMEOUT_SECONDS", 0.3)
     with silent_server() as url, pytest.raises(MediaTimeoutError, match="did not answer"):
         run_job(NotingWorker("VIDEO"), url, tmp_path)
 

@@ -14,8 +14,8 @@ import av.logging
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media.ffmpeg_log import log_level, logged_lines, reason_of
-from mcai_worker_sdk.media.source import open_file_source
+from mcai_worker_sdk.media.sources.ffmpeg_log import log_level, logged_lines, reason_of
+from mcai_worker_sdk.media.sources.file import open_file_source
 
 HEAD = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n"
 KEY = '#EXT-X-KEY:METHOD=AES-128,URI="{}"\n'

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcai_worker_sdk.errors import MediaDestinationError
-from mcai_worker_sdk.media.own_source import reads_file
+from mcai_worker_sdk.media.results.own_source import reads_file
 from tests.media.support import NotingWorker, make_session, run_job
 
 

@@ -11,12 +11,12 @@ from threading import Thread
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media import source
-from mcai_worker_sdk.media.session import MediaOptions
+from mcai_worker_sdk.media.sources import file as file_source
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, run_job
 
-SKIP = MediaOptions(on_error="skip")
+SKIP = MediaSettings(on_error="skip")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_missing_segments_on_a_server_fail_the_job(vod, tmp_path):
 
 def test_missing_segments_can_be_skipped(vod, tmp_path, caplog):
     worker = NotingWorker(note=lambda frame: None)
-    run_job(worker, without(vod, tmp_path, 3, 4), tmp_path, options=SKIP)
+    run_job(worker, without(vod, tmp_path, 3, 4), tmp_path, settings=SKIP)
     assert counts(worker)[0] == 150
     assert "its segments hold" in caplog.text
 
@@ -110,7 +110,7 @@ def unfinished(vod, folder, segments=5):
 @pytest.mark.parametrize("name", ["list.m3u8", "master.m3u8"])
 @pytest.mark.parametrize("place", ["server", "disk"])
 def test_a_live_playlist_that_stalls_is_told(vod, tmp_path, monkeypatch, caplog, place, name):
-    monkeypatch.setattr(source, "NETWORK_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(file_source, "NETWORK_TIMEOUT_SECONDS", 1.0)
     unfinished(vod, tmp_path)
     worker = NotingWorker("AUDIO", note=lambda frame: None)
     with served(tmp_path) as url:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from mcai_worker_sdk.media import FormatContext, StreamDescriptor
+from mcai_worker_sdk.media.model.ranges import TimeRange
 from mcai_worker_sdk.media.progression import ProgressionMeter, ThroughputLog
-from mcai_worker_sdk.media.ranges import TimeRange
 
 
 def meter(time_range=None, container=None, **facts):

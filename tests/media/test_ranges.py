@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mcai_worker_sdk.errors import ParameterError
-from mcai_worker_sdk.media.lead_in import LeadIn
-from mcai_worker_sdk.media.ranges import TimeRange
-from mcai_worker_sdk.media.seeking import seek_to_range
+from mcai_worker_sdk.media.model.ranges import TimeRange
+from mcai_worker_sdk.media.reading.decoding.lead_in import LeadIn
+from mcai_worker_sdk.media.reading.seeking import seek_to_range
 from tests.media.support import NotingWorker, filters, picture_md5, run_job
 
 
@@ -128,10 +128,10 @@ def test_a_limit_between_two_ticks_becomes_the_later_one():
 def test_a_range_far_into_a_file_is_sought_and_gives_the_same_pictures(media_files, tmp_path, monkeypatch):
     path = media_files("h264_long_gop.mkv")
     linear, _ = frames_of(path, tmp_path, "VIDEO", sdk_start_index=13_000, sdk_stop_index=14_000)
-    monkeypatch.setattr("mcai_worker_sdk.media.seeking._WORTH_BYTES", 0)
+    monkeypatch.setattr("mcai_worker_sdk.media.reading.seeking._WORTH_BYTES", 0)
     sought = []
     monkeypatch.setattr(
-        "mcai_worker_sdk.media.pipeline.seek_to_range",
+        "mcai_worker_sdk.media.reading.pipeline.seek_to_range",
         lambda *arguments: sought.append(seek_to_range(*arguments)) or sought[-1],
     )
     ranged, _ = frames_of(path, tmp_path, "VIDEO", sdk_start_index=13_000, sdk_stop_index=14_000)
@@ -156,12 +156,12 @@ class MeasuredLeadIn(LeadIn):
 @pytest.fixture
 def measured(monkeypatch):
     MeasuredLeadIn.peak_bytes = MeasuredLeadIn.early_count = 0
-    monkeypatch.setattr("mcai_worker_sdk.media.decoder.LeadIn", MeasuredLeadIn)
+    monkeypatch.setattr("mcai_worker_sdk.media.reading.decoding.frames.LeadIn", MeasuredLeadIn)
     return MeasuredLeadIn
 
 
 def test_what_is_kept_before_a_range_is_bounded(media_files, tmp_path, monkeypatch, measured):
-    monkeypatch.setattr("mcai_worker_sdk.media.lead_in.LIMIT_BYTES", 20_000)
+    monkeypatch.setattr("mcai_worker_sdk.media.reading.decoding.lead_in.LIMIT_BYTES", 20_000)
     path = media_files("h264_one_group.mkv")
     linear, _ = frames_of(path, tmp_path)
 
@@ -181,7 +181,7 @@ def test_groups_too_long_to_be_kept_leave_the_pictures_of_the_range_alone(
 ):
     path = media_files(name)
     linear, _ = frames_of(path, tmp_path, "VIDEO")
-    monkeypatch.setattr("mcai_worker_sdk.media.lead_in.LIMIT_BYTES", limit_bytes)
+    monkeypatch.setattr("mcai_worker_sdk.media.reading.decoding.lead_in.LIMIT_BYTES", limit_bytes)
 
     ranged, outcome = frames_of(path, tmp_path, "VIDEO", sdk_start_index=3300)
 
@@ -195,7 +195,7 @@ def test_most_pictures_before_a_range_are_not_decoded(media_files, tmp_path, mea
 
 
 def test_large_pictures_are_no_long_group(media_files, tmp_path, monkeypatch, measured):
-    monkeypatch.setattr("mcai_worker_sdk.media.lead_in.LIMIT_BYTES", 1)
+    monkeypatch.setattr("mcai_worker_sdk.media.reading.decoding.lead_in.LIMIT_BYTES", 1)
     frames_of(media_files("prores.mov"), tmp_path, "VIDEO", sdk_start_index=3000)
     assert measured.early_count == 0
 

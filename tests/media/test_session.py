@@ -16,7 +16,7 @@ from mcai_worker_sdk.errors import (
     ResultError,
 )
 from mcai_worker_sdk.media import AudioStreamDescriptor, DataStreamDescriptor, VideoStreamDescriptor
-from mcai_worker_sdk.media.results import FileResultWriter
+from mcai_worker_sdk.media.results.file import FileResultWriter
 from tests.media.support import NotingWorker, make_session, run_job
 
 

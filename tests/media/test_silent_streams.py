@@ -12,8 +12,8 @@ import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
 from mcai_worker_sdk.media import AudioStreamDescriptor, VideoStreamDescriptor
-from mcai_worker_sdk.media.session import MediaOptions
 from mcai_worker_sdk.media.srt import open_connection, parse_srt_url
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.live_support import InThread, free_port, make_channel, make_clip
 from tests.media.support import NotingWorker, filters, make_session, run_job
 
@@ -78,7 +78,7 @@ def test_an_image_that_cannot_be_decoded_fails_as_such_with_and_without_a_filter
     with pytest.raises(MediaSourceError, match="nothing of stream 0 can be decoded"):
         run_job(NotingWorker("VIDEO", filters(*chain)), source, tmp_path)
 
-    outcome = run_job(NotingWorker("VIDEO", filters(*chain)), source, tmp_path, options=MediaOptions(on_error="skip"))
+    outcome = run_job(NotingWorker("VIDEO", filters(*chain)), source, tmp_path, settings=MediaSettings(on_error="skip"))
     assert outcome.entries == []
     assert len(_warnings(caplog)) == 1
 

@@ -10,9 +10,11 @@ from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaDestinationError, MediaSourceError, MediaTimeoutError
 from mcai_worker_sdk.media import DataStreamDescriptor
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt, to_xml
-from mcai_worker_sdk.media.live import LiveSource, open_live_destination, open_live_source
-from mcai_worker_sdk.media.session import MediaOptions, MediaSession
+from mcai_worker_sdk.media.results.live import open_live_destination
+from mcai_worker_sdk.media.session import MediaSession
+from mcai_worker_sdk.media.sources.live import LiveSource, open_live_source
 from mcai_worker_sdk.media.srt import open_connection, parse_srt_url
+from mcai_worker_sdk.settings import MediaSettings
 from tests.media.live_support import (
     InThread,
     connect_pair,
@@ -65,7 +67,7 @@ def session_for(worker, channel, **values):
         parameters=object(),
         values=values,
         channel=channel,
-        options=MediaOptions(),
+        settings=MediaSettings(),
     )
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from mcai_worker_sdk.errors import MediaError
+from mcai_worker_sdk.media.addresses import is_srt_url
 from mcai_worker_sdk.media.srt import parse_srt_url
-from mcai_worker_sdk.media.urls import is_srt_url
 
 
 @pytest.mark.parametrize(

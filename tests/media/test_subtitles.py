@@ -6,8 +6,8 @@ import av
 import pytest
 
 from mcai_worker_sdk.errors import MediaSourceError
-from mcai_worker_sdk.media.data import Cue
-from mcai_worker_sdk.media.subtitles import CUE_CODECS, cues_from_packet, cues_from_ttml
+from mcai_worker_sdk.media.model.cues import Cue
+from mcai_worker_sdk.media.text.subtitles import CUE_CODECS, cues_from_packet, cues_from_ttml
 from tests.media.support import NotingWorker, run_job
 
 SUBRIP = """1

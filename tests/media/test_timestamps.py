@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcai_worker_sdk.media.timestamps import AudioTimes, VideoTimes
+from mcai_worker_sdk.media.reading.decoding.timestamps import AudioTimes, VideoTimes
 from tests.media.conftest import ffmpeg
 from tests.media.support import NotingWorker, filters, picture_md5, run_job
 from tests.media.versions import FFMPEG_COMMAND

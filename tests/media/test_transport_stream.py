@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from mcai_worker_sdk.media.sources.transport_stream import HEAD_BYTES, recognise
 from mcai_worker_sdk.media.srt import open_connection, parse_srt_url
-from mcai_worker_sdk.media.transport_stream import HEAD_BYTES, recognise
 from tests.media.live_support import InThread, count_frames, free_port, make_channel, make_clip
 from tests.media.support import NotingWorker, make_session
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcai_worker_sdk.media.ebu_tt import parse_ebu_tt, timed_texts, to_xml
-from mcai_worker_sdk.media.subtitles import cues_from_packet
+from mcai_worker_sdk.media.text.subtitles import cues_from_packet
 
 NO_BREAK, IDEOGRAPHIC = "\u00a0", "\u3000"
 #: The rest of what Python takes for white space.

@@ -11,6 +11,7 @@ import pytest
 from mcai_worker_sdk.errors import JobError, MediaFilterError
 from mcai_worker_sdk.media import DataStreamDescriptor, VideoStreamDescriptor
 from mcai_worker_sdk.media import session as session_module
+from mcai_worker_sdk.media.turns import WorkerTurns
 from tests.media.live_support import InThread
 from tests.media.support import NotingWorker, make_session
 
@@ -61,7 +62,7 @@ def stands_in_line(turns, caller):
 
 def updating(session, level):
     """Update in a thread of its own, which has come to where it has to wait."""
-    return stands_in_line(session._worker_turns, InThread(lambda: session.update(level)))
+    return stands_in_line(session._calls.turns, InThread(lambda: session.update(level)))
 
 
 def cues(tmp_path, count):
@@ -145,7 +146,7 @@ def test_who_waits_for_the_worker_has_it_before_who_gives_it_back_and_asks_again
         with turns:
             order.append("update")
 
-    turns = session_module.WorkerTurns()
+    turns = WorkerTurns()
     order = []
     with turns:
         updater = stands_in_line(turns, InThread(update))
@@ -153,6 +154,24 @@ def test_who_waits_for_the_worker_has_it_before_who_gives_it_back_and_asks_again
         order.append("batch")
     updater.result()
     assert order == ["update", "batch"]
+
+
+def test_who_has_the_worker_may_call_it_again_while_another_waits():
+    def update():
+        with turns:
+            order.append("update")
+
+    def call():
+        with turns:
+            updaters.append(stands_in_line(turns, InThread(update)))
+            with turns:
+                order.append("within")
+
+    turns = WorkerTurns()
+    order, updaters = [], []
+    InThread(call).result()
+    updaters[0].result()
+    assert order == ["within", "update"]
 
 
 def test_an_update_during_init_process_comes_before_the_first_batch(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcai_worker_sdk.media.urls import is_network_url, shown_url
+from mcai_worker_sdk.media.addresses import is_network_url, shown_url
 
 
 @pytest.mark.parametrize(

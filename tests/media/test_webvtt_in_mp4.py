@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcai_worker_sdk.media.data import Cue
-from mcai_worker_sdk.media.subtitles import cues_from_packet, encoding_fault
+from mcai_worker_sdk.media.model.cues import Cue
+from mcai_worker_sdk.media.text.subtitles import cues_from_packet, encoding_fault
 from tests.media.support import NotingWorker, run_job
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
-__all__ = ["PACKAGE", "ROOT", "Module", "imported_names", "read_house"]
+__all__ = ["PACKAGE", "ROOT", "Module", "imported_names", "is_underscored", "names_defined_in", "read_house"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "mcai_worker_sdk"
@@ -66,3 +66,25 @@ def imported_names(module: Module, root: ast.AST) -> Iterator[tuple[int, str]]:
 def _called_name(node: ast.Call) -> str:
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def is_underscored(name: str) -> bool:
+    """True for a name that is somebody's own by its underscore; not for one that Python itself reads."""
+    return name.startswith("_") and not (name.startswith("__") and name.endswith("__")) and name != "_"
+
+
+@cache
+def names_defined_in(module: Module) -> frozenset[str]:
+    """What the module itself calls by a name: its functions, classes, variables, arguments, attributes of ``self``."""
+    names = set()
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(id="__slots__")], value=value):
+                names |= {str(part.value) for part in ast.walk(value) if isinstance(part, ast.Constant)}
+    return frozenset(names)

@@ -11,14 +11,13 @@ import pkgutil
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import metadata
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from tests.unit.house import PACKAGE, Module, imported_names, read_house
+from tests.unit.house import PACKAGE, Module, imported_names, is_underscored, names_defined_in, read_house
 
 
 @dataclass(frozen=True)
@@ -361,24 +360,7 @@ LISTED |= {("parameters/declarations.py", "__attrs_attrs__")}
 def is_private(name: str) -> bool:
     if name.startswith("__") and name.endswith("__"):
         return name not in PYTHONS_OWN
-    return name.startswith("_") and name != "_"
-
-
-@cache
-def names_defined_in(module: Module) -> frozenset[str]:
-    """What the module itself calls by a name: its functions, classes, variables, arguments, attributes of ``self``."""
-    names = set()
-    for node in ast.walk(module.tree):
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                names.add(name)
-            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
-                names.add(name)
-            case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name, ctx=ast.Store()):
-                names.add(name)
-            case ast.Assign(targets=[ast.Name(id="__slots__")], value=value):
-                names |= {str(part.value) for part in ast.walk(value) if isinstance(part, ast.Constant)}
-    return frozenset(names)
+    return is_underscored(name)
 
 
 def names_of_the_house(module: Module) -> frozenset[str]:

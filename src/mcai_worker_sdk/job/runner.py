@@ -269,16 +269,15 @@ class Runner:
 
     def _media_body(self, job: JobRun, parameters: object, values: dict[str, Any]) -> JobBody:
         # Here, not at the top: PyAV is loaded by the job process of a media worker and by nothing else.
-        from mcai_worker_sdk.media.session import MediaOptions, MediaSession
+        from mcai_worker_sdk.media.session import MediaSession
 
-        media = self._settings.media
         return MediaSession(
             worker=self._definition.worker,
             job_id=job.job_id,
             parameters=parameters,
             values=values,
             channel=job.channel,
-            options=MediaOptions(on_error=media.on_error, hwaccel=media.hwaccel),
+            settings=self._settings.media,
         )
 
     def _build_parameters(self, order_parameters: Sequence[OrderParameter]) -> tuple[object, dict[str, Any]]:

@@ -6,15 +6,15 @@ What this package exports can be imported without PyAV and numpy; reading media 
 
 from __future__ import annotations
 
-from mcai_worker_sdk.media.data import Cue, DataPacket
-from mcai_worker_sdk.media.descriptors import (
+from mcai_worker_sdk.media.model.cues import Cue, DataPacket
+from mcai_worker_sdk.media.model.descriptors import (
     AudioStreamDescriptor,
     DataStreamDescriptor,
     Filter,
     VideoStreamDescriptor,
 )
-from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
-from mcai_worker_sdk.media.frame import Frame
+from mcai_worker_sdk.media.model.format_context import FormatContext, StreamDescriptor
+from mcai_worker_sdk.media.model.frame import Frame
 
 __all__ = [
     "AudioStreamDescriptor",

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 
 from mcai_worker_sdk.logs import get_logger
-from mcai_worker_sdk.media.format_context import FormatContext, StreamDescriptor
-from mcai_worker_sdk.media.ranges import TimeRange
+from mcai_worker_sdk.media.model.format_context import FormatContext, StreamDescriptor
+from mcai_worker_sdk.media.model.ranges import TimeRange
 
 __all__ = ["ProgressionMeter", "ThroughputLog"]
 
-_LOGGER = get_logger("mcai_worker_sdk.media")
+_logger = get_logger(__name__)
 
 #: How often a live job tells how many frames it has processed, in seconds.
 THROUGHPUT_PERIOD_SECONDS = 60.0
@@ -84,7 +84,7 @@ class ThroughputLog:
         now = self._clock()
         elapsed = now - self._since
         if elapsed >= THROUGHPUT_PERIOD_SECONDS:
-            _LOGGER.info(
+            _logger.info(
                 "The live source gave %d frames in %.0f s", self._frames, elapsed, extra={"job_id": self._job_id}
             )
             self._since, self._frames = now, 0

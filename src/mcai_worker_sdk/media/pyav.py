@@ -12,7 +12,7 @@ from fractions import Fraction
 from numbers import Rational
 from typing import Any
 
-from mcai_worker_sdk.media.text import decode_text
+from mcai_worker_sdk.media.encodings import decode_text
 
 # PyAV is imported where it is used: frames can be imported without the extra.
 

@@ -2,85 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from mcai_worker_sdk.channel import McaiChannel
-from mcai_worker_sdk.errors import JobError, ParameterError
 from mcai_worker_sdk.logs import get_logger
+from mcai_worker_sdk.media.addresses import read_address, shown_url
 from mcai_worker_sdk.media.batches import Batches, read_batch_size
-from mcai_worker_sdk.media.damage import DamageReport
-from mcai_worker_sdk.media.data import Cue, DataPacket
-from mcai_worker_sdk.media.field_order import is_top_field_first
-from mcai_worker_sdk.media.format_context import FormatContext
-from mcai_worker_sdk.media.frame import Frame
-from mcai_worker_sdk.media.links import Segment
-from mcai_worker_sdk.media.opening import Opening, open_destination, open_source
-from mcai_worker_sdk.media.pipeline import Pipeline, read_failure
+from mcai_worker_sdk.media.damage.report import DamageReport, read_failure
+from mcai_worker_sdk.media.model.frame import Frame
+from mcai_worker_sdk.media.model.frame.field_order import is_top_field_first
+from mcai_worker_sdk.media.model.ranges import TimeRange
 from mcai_worker_sdk.media.progression import ProgressionMeter, ThroughputLog
-from mcai_worker_sdk.media.ranges import TimeRange
-from mcai_worker_sdk.media.results import ResultWriter
-from mcai_worker_sdk.media.selection import Selection, select_streams
-from mcai_worker_sdk.media.source import MediaSource
-from mcai_worker_sdk.media.urls import shown_url
+from mcai_worker_sdk.media.reading.chunks import Segment
+from mcai_worker_sdk.media.reading.pipeline import Pipeline
+from mcai_worker_sdk.media.reading.selection import Selection, select_streams
+from mcai_worker_sdk.media.results.joining import join_results
+from mcai_worker_sdk.media.results.opening import open_destination
+from mcai_worker_sdk.media.results.writer import ResultWriter
+from mcai_worker_sdk.media.sources.opening import open_source
+from mcai_worker_sdk.media.sources.source import MediaSource
+from mcai_worker_sdk.media.turns import MediaWorker, WorkerCalls
+from mcai_worker_sdk.media.waiting import Opening
+from mcai_worker_sdk.settings import MediaSettings
 
-__all__ = ["MediaOptions", "MediaSession", "MediaWorker", "WorkerTurns"]
+__all__ = ["MediaSession"]
 
-_LOGGER = get_logger("mcai_worker_sdk.media")
-
-
-@dataclass(frozen=True, slots=True)
-class MediaOptions:
-    """How this worker reads media; from ``MCAI_MEDIA_ON_ERROR`` and ``MCAI_MEDIA_HWACCEL``."""
-
-    on_error: Literal["fail", "skip"] = "fail"
-    """What a source that ends early does: fail the job, or end it with what could be read."""
-    hwaccel: str | None = None
-    """Device type that shall decode video (``cuda``), ``None`` for the CPU."""
-
-
-class MediaWorker(Protocol):
-    """
-    The methods of a media worker.
-
-    ``process_ebu_ttml_live(job_id, stream_index, frames)`` and ``update_process(parameters)`` are optional.
-    """
-
-    def init_process(self, context: FormatContext, parameters: Any) -> Any:
-        """Choose the streams: return a list of stream descriptors."""
-
-    def process_frames(self, job_id: str, stream_index: int, frames: list[Any]) -> Any:
-        """Process one batch; what is returned becomes one entry of the results."""
-
-    def ending_process(self) -> Any:
-        """Clean up after the last batch; what is returned joins the job's result."""
-
-
-class WorkerTurns:
-    """
-    Calls of the worker, one at a time: who waits has the next turn.
-
-    A lock alone is not enough: the thread that gives it back and asks for it again, for its next batch, mostly has it
-    before an update that waits wakes up.
-    """
-
-    def __init__(self) -> None:
-        # Reentrant, both: an update may come from within a batch, in the same thread.
-        self._next = threading.RLock()
-        self._call = threading.RLock()
-
-    def __enter__(self) -> None:
-        # Who waits for the call in hand holds up those that come later, the next batch among them.
-        with self._next:
-            self._call.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._call.release()
+_logger = get_logger(__name__)
 
 
 class MediaSession:
@@ -99,7 +48,7 @@ class MediaSession:
         parameters: object,
         values: Mapping[str, Any],
         channel: McaiChannel,
-        options: MediaOptions,
+        settings: MediaSettings,
     ) -> None:
         """
         Args:
@@ -109,14 +58,14 @@ class MediaSession:
             values: The job's parameter values by name; ``source_path``, ``destination_path``, ``batch_size``,
                 ``sdk_start_index`` and ``sdk_stop_index`` are read here.
             channel: Tells whether the job shall stop; takes its progression.
-            options: How this worker reads media.
+            settings: How this worker reads media.
         """
-        self._worker = worker
         self._job_id = job_id
         self._parameters = parameters
         self._values = values
         self._channel = channel
-        self._options = options
+        self._settings = settings
+        self._calls = WorkerCalls(worker, job_id, parameters)
         self._report = DamageReport()
         # They own what they opened, whatever interrupts this thread meanwhile.
         self._destination_opening = Opening[ResultWriter](channel)
@@ -133,12 +82,6 @@ class MediaSession:
         self._segment_ends: dict[int, float] = {}
         #: Streams that gave the worker something.
         self._heard_streams: set[int] = set()
-        self._must_end_worker = False
-        #: What ``ending_process`` returned.
-        self._last_words: Any = None
-        # Between the worker's init_process and its ending_process; changes only in a turn.
-        self._takes_updates = False
-        self._worker_turns = WorkerTurns()
 
     def open(self) -> None:
         """
@@ -154,30 +97,29 @@ class MediaSession:
         """
         # One turn for all of it: an update that comes meanwhile is the worker's next call after init_process, however
         # long that or the wait for the source takes.
-        with self._worker_turns:
+        with self._calls.turns:
             self._open()
-            self._takes_updates = self._pipeline is not None
+            self._calls.takes_updates = self._pipeline is not None
 
     def _open(self) -> None:
-        source_path = self._text("source_path")
-        self._destination = self._text("destination_path")
+        source_path = read_address("source_path", self._values, self._parameters)
+        self._destination = read_address("destination_path", self._values, self._parameters)
         time_range = TimeRange.from_values(self._values)
         self._batches = Batches(read_batch_size(self._values, self._parameters))
         self._writer = open_destination(self._destination, source_path, self._destination_opening)
         if self._writer is None:
             return
-        self._source = open_source(source_path, self._options.hwaccel, self._source_opening)
+        self._source = open_source(source_path, self._settings.hwaccel, self._source_opening)
         if self._source is None or self._channel.is_stopped():
             return
         context = self._source.context
-        descriptors = self._worker.init_process(context, self._parameters)
-        self._must_end_worker = True
+        descriptors = self._calls.initialise(context)
         self._selection = select_streams(
             self._source,
             descriptors,
             time_range,
             self._report,
-            wants_documents=hasattr(self._worker, "process_ebu_ttml_live"),
+            wants_documents=self._calls.wants_documents,
         )
         self._meter = ProgressionMeter(
             context, self._selection.stream_indexes, time_range, self._channel.publish_job_progression
@@ -201,7 +143,7 @@ class MediaSession:
         """
         try:
             self._process()
-            self._end_worker()
+            self._calls.end()
             return self._finish()
         finally:
             self.close()
@@ -214,22 +156,13 @@ class MediaSession:
             JobError: The worker has no ``update_process``, or the job came to its end, or never to ``init_process``.
             Exception: What ``update_process`` raised: the worker refuses the parameters.
         """
-        update_process = getattr(self._worker, "update_process", None)
-        if update_process is None:
-            raise JobError(
-                f"Job {self._job_id} cannot be updated: the worker has no method update_process; expected one that "
-                "takes the new parameters. Stop the job and send a new one."
-            )
-        with self._worker_turns:
-            if not self._takes_updates:
-                raise JobError(f"Job {self._job_id} is not running: the update is refused.")
-            update_process(parameters)
+        self._calls.update(parameters)
 
     def close(self) -> None:
         """Release everything; may be called again. A worker that was initialised hears ``ending_process`` once."""
         # The last named is called first, and each whatever becomes of the others.
         with ExitStack() as stack:
-            stack.callback(self._end_failed_worker)
+            stack.callback(self._calls.end_failed)
             stack.callback(self._destination_opening.close)
             stack.callback(self._source_opening.close if self._pipeline is None else self._pipeline.close)
 
@@ -286,19 +219,9 @@ class MediaSession:
             self._segment_ends[segment.stream_index] = segment.time_seconds
 
     def _process_batch(self, stream_index: int, batch: list[Any]) -> None:
-        # A data stream may carry TTML documents among other packets: each kind goes to its own method.
-        if stream_index in self._data_indexes():
-            for is_document, run in itertools.groupby(batch, lambda item: not isinstance(item, Cue | DataPacket)):
-                method = "process_ebu_ttml_live" if is_document else "process_frames"
-                self._call_worker(getattr(self._worker, method), stream_index, list(run))
-        else:
-            self._call_worker(self._worker.process_frames, stream_index, batch)
-
-    def _call_worker(self, process: Callable[[str, int, list[Any]], Any], stream_index: int, batch: list[Any]) -> None:
         assert self._writer is not None
-        with self._worker_turns:
-            result = process(str(self._job_id), stream_index, batch)
-        self._writer.write(result)
+        for result in self._calls.process(stream_index, batch, is_data=stream_index in self._data_indexes()):
+            self._writer.write(result)
 
     def _data_indexes(self) -> set[int]:
         return self._selection.data_indexes if self._selection is not None else set()
@@ -307,9 +230,9 @@ class MediaSession:
         if self._report.early_end is None:
             return
         failure = read_failure(self._report, shown_url(str(self._values["source_path"])))
-        if self._options.on_error == "fail":
+        if self._settings.on_error == "fail":
             raise failure
-        _LOGGER.warning("%s", failure)
+        _logger.warning("%s", failure)
 
     def _warn_of_silent_streams(self) -> None:
         assert self._selection is not None
@@ -318,7 +241,7 @@ class MediaSession:
             if index in self._heard_streams:
                 continue
             stream = self._source.context.streams[index]
-            _LOGGER.warning(
+            _logger.warning(
                 "Stream %d (%s, codec %s) gave nothing; expected at least one frame, cue or packet. Check that the "
                 "source holds some that can be decoded (neither scrambled nor damaged) inside the range, and that "
                 "the filters pass them on.",
@@ -327,84 +250,15 @@ class MediaSession:
                 stream.codec_name or "unknown",
             )
 
-    def _end_worker(self) -> None:
-        if self._must_end_worker:
-            self._must_end_worker = False
-            with self._worker_turns:
-                self._takes_updates = False
-                self._last_words = self._worker.ending_process()
-
-    def _end_failed_worker(self) -> None:
-        try:
-            self._end_worker()
-        except Exception:
-            _LOGGER.exception("ending_process of job %d failed after the job had failed", self._job_id)
-
     def _finish(self) -> dict[str, Any]:
         if self._writer is None:
             return {"destination_paths": [], "parameters": []}
         self._writer.finish()
+        damage = self._report.counts()
+        if damage:
+            _logger.warning("The source is damaged: %s", damage)
         own: dict[str, list[Any]] = {
             "destination_paths": [shown_url(self._destination)],
-            "parameters": self._damage_parameters(),
+            "parameters": [{"id": name, "kind": "integer", "value": count} for name, count in damage.items()],
         }
-        return self._joined(own, self._last_words)
-
-    def _joined(self, own: dict[str, list[Any]], returned: Any) -> dict[str, Any]:
-        """The job's own result, with what the worker's ``ending_process`` returned behind it."""
-        if returned is None:
-            return dict(own)
-        if not isinstance(returned, Mapping):
-            _LOGGER.warning(
-                "ending_process of job %d returned a %s; expected a dict or None. Nothing of it is published.",
-                self._job_id,
-                type(returned).__name__,
-            )
-            return dict(own)
-        joined: dict[Any, Any] = {**returned, **own}
-        for key, entries in own.items():
-            more = returned.get(key)
-            if isinstance(more, list | tuple):
-                joined[key] = [*entries, *more]
-            elif more is not None:
-                _LOGGER.warning(
-                    "ending_process of job %d returned %s as a %s; expected a list. It is not published.",
-                    self._job_id,
-                    key,
-                    type(more).__name__,
-                )
-        return joined
-
-    def _damage_parameters(self) -> list[dict[str, Any]]:
-        counts = {
-            "corrupt_packets": self._report.corrupt_packets,
-            "corrupt_frames": self._report.corrupt_frames,
-            "missing_packets": self._report.missing_packets,
-        }
-        found = {name: count for name, count in counts.items() if count}
-        if found:
-            _LOGGER.warning("The source is damaged: %s", found)
-        return [{"id": name, "kind": "integer", "value": count} for name, count in found.items()]
-
-    def _text(self, name: str) -> str:
-        value = self._values.get(name)
-        if value is None:
-            value = getattr(self._parameters, name, None)
-        if not isinstance(value, str):
-            raise ParameterError(
-                f"Parameter {name!r} is {value!r}; expected a path or URL as text. Add it to the media job's order."
-            )
-        if "\0" in value or not _is_encodable(value):
-            raise ParameterError(
-                f"Parameter {name!r} is {shown_url(value)!r}; expected characters that a path may hold (neither NUL "
-                "nor a lone surrogate). Correct the order."
-            )
-        return value
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
+        return join_results(self._job_id, own, self._calls.last_words)

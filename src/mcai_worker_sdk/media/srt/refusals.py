@@ -12,7 +12,7 @@ from mcai_worker_sdk.media.srt.libsrt import LogHook, SrtLibrary
 
 __all__ = ["refusals"]
 
-_log = get_logger(__name__)
+_logger = get_logger(__name__)
 
 #: What a listener logs of a caller that libsrt itself refuses; reasons of applications have higher numbers.
 _REFUSAL = re.compile(rb"processConnectRequest: rsp\(REJECT\): 10\d\d - ([^\r\n]+)")
@@ -68,7 +68,7 @@ def _note(_opaque: object, _level: int, _file: object, _line: int, _area: object
         for _, reasons in waiting:
             reasons.append(reason)
     for address, _ in waiting:
-        _log.warning("An SRT caller of %s was refused: %s. Compare the options of both ends", address, reason)
+        _logger.warning("An SRT caller of %s was refused: %s. Compare the options of both ends", address, reason)
 
 
 _hook = LogHook(_note)

@@ -1,0 +1,1 @@
+"""The packets of a source become frames, in threads ahead of the worker."""

@@ -1,0 +1,1 @@
+"""The packets of one stream become what the worker gets of it."""

@@ -1,0 +1,1 @@
+"""What ``process_frames`` returned reaches its destination."""

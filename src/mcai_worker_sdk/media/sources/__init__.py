@@ -1,0 +1,1 @@
+"""An address becomes a source: opened, described, ready to be read."""

@@ -1,0 +1,1 @@
+"""Sources of whole documents (TTML, JSON, ...), which FFmpeg has no reader for."""

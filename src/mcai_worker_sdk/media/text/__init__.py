@@ -1,0 +1,1 @@
+"""Packets of subtitles become cues."""
