@@ -260,7 +260,7 @@ def settled(*times, may_jump=True, rate=25):
     out = []
     for seconds in times:
         frame = SimpleNamespace(pts=None if seconds is None else round(seconds * 90_000))
-        out += [(frame, False)] if clock.goes_on(frame.pts) else clock.settle(frame)
+        out += [(frame, False)] if clock.follow([frame], 0) else clock.settle(frame)
     out += clock.release()
     return [(None if frame.pts is None else round(frame.pts / 90_000, 3), jumped) for frame, jumped in out]
 

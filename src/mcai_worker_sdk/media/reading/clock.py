@@ -8,7 +8,7 @@ over a jump, as ``ffmpeg`` counts it. Filters that go by time begin anew behind 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -286,13 +286,31 @@ class FrameClock:
         self._before: int | None = None
         self._held: Any = None
 
-    def goes_on(self, pts: int | None) -> bool:
-        """True when a frame with this time stamp plainly follows the one before; it then counts as taken."""
-        last = self._last
-        if last is None or pts is None or self._held is not None or not self._steps.low <= pts - last <= self._near:
-            return False
-        self._before, self._last = last, pts
-        return True
+    def follow(self, frames: Sequence[Any], start: int) -> int:
+        """
+        Take frames that plainly follow each other.
+
+        Args:
+            frames: Frames of the stream, in order.
+            start: Index of the first that was not taken yet.
+
+        Returns:
+            Index of the first that does not plainly follow; the frames before it count as taken.
+        """
+        last, before = self._last, self._before
+        if last is None or self._held is not None:
+            return start
+        low, near = self._steps.low, self._near
+        position = start
+        for position in range(start, len(frames)):
+            pts = frames[position].pts
+            if pts is None or not low <= pts - last <= near:
+                break
+            before, last = last, pts
+        else:
+            position = len(frames)
+        self._before, self._last = before, last
+        return position
 
     def settle(self, frame: Any) -> list[tuple[Any, bool]]:
         """
