@@ -1,4 +1,4 @@
-"""The links between the threads: bounded, ended, given up."""
+"""The queues between the threads: bounded, ended, given up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mcai_worker_sdk.media.reading.chunks import ChunkQueue, Chunk, QueueClosedError, QueueSilentError
+from mcai_worker_sdk.media.reading.chunks import Chunk, ChunkQueue, QueueClosedError, QueueSilentError
 
 
 def chunk(size_bytes, *frames):
@@ -20,57 +20,57 @@ def frames_of(received):
 
 
 def test_chunks_come_in_order_and_then_the_end():
-    link = ChunkQueue(100)
-    link.put(chunk(10, 1, 2))
-    link.put(chunk(10, 3))
-    link.end()
-    assert [frames_of(link.get()), frames_of(link.get()), link.get(), link.get()] == [[1, 2], [3], None, None]
+    queue = ChunkQueue(100)
+    queue.put(chunk(10, 1, 2))
+    queue.put(chunk(10, 3))
+    queue.end()
+    assert [frames_of(queue.get()), frames_of(queue.get()), queue.get(), queue.get()] == [[1, 2], [3], None, None]
 
 
 def test_a_failure_comes_after_what_was_put_before_it():
-    link = ChunkQueue(100)
-    link.put(chunk(10, 1))
-    link.end(ValueError("boom"))
-    assert frames_of(link.get()) == [1]
+    queue = ChunkQueue(100)
+    queue.put(chunk(10, 1))
+    queue.end(ValueError("boom"))
+    assert frames_of(queue.get()) == [1]
     with pytest.raises(ValueError, match="boom"):
-        link.get()
+        queue.get()
 
 
 def test_a_full_link_holds_the_sender_until_something_is_taken():
-    link = ChunkQueue(100)
-    link.put(chunk(150, 1))
+    queue = ChunkQueue(100)
+    queue.put(chunk(150, 1))
     passed = threading.Event()
 
     def send():
-        link.put(chunk(10, 2))
+        queue.put(chunk(10, 2))
         passed.set()
 
     sender = threading.Thread(target=send)
     sender.start()
     assert not passed.wait(0.05)
-    assert frames_of(link.get()) == [1]
+    assert frames_of(queue.get()) == [1]
     sender.join()
-    assert frames_of(link.get()) == [2]
+    assert frames_of(queue.get()) == [2]
 
 
 def test_an_aborted_link_releases_both_sides():
-    link = ChunkQueue(1)
-    link.put(chunk(5, 1))
+    queue = ChunkQueue(1)
+    queue.put(chunk(5, 1))
     outcomes = []
 
     def send():
         try:
-            link.put(chunk(5, 2))
+            queue.put(chunk(5, 2))
         except QueueClosedError:
             outcomes.append("sender released")
 
     sender = threading.Thread(target=send)
     sender.start()
-    link.abort()
+    queue.abort()
     sender.join()
     assert outcomes == ["sender released"]
     with pytest.raises(QueueClosedError):
-        link.get()
+        queue.get()
 
 
 def test_waiting_for_a_chunk_can_time_out():
@@ -89,7 +89,7 @@ def test_successive_frames_of_one_stream_share_a_segment():
 
 
 def test_a_failure_that_is_a_time_out_is_no_silence():
-    link = ChunkQueue(1)
-    link.end(TimeoutError("the source"))
+    queue = ChunkQueue(1)
+    queue.end(TimeoutError("the source"))
     with pytest.raises(TimeoutError, match="the source"):
-        link.get(0.01)
+        queue.get(0.01)

@@ -7,15 +7,15 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BoundedLink", "Chunk", "LinkClosedError", "LinkSilentError", "Segment"]
+__all__ = ["Chunk", "ChunkQueue", "QueueClosedError", "QueueSilentError", "Segment"]
 
 
-class LinkClosedError(Exception):
-    """Raised in a thread that uses a link after the other side gave it up."""
+class QueueClosedError(Exception):
+    """Raised in a thread that uses a queue after the other side gave it up."""
 
 
-class LinkSilentError(Exception):
-    """Raised when nothing came through a link in the time the caller wanted to wait."""
+class QueueSilentError(Exception):
+    """Raised when nothing came through a queue in the time the caller wanted to wait."""
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Chunk:
-    """What travels through a link in one go: many small frames, so that threads seldom wait for each other."""
+    """What travels through a queue in one go: many small frames, so that threads seldom wait for each other."""
 
     segments: list[Segment] = field(default_factory=list)
     frame_count: int = 0
@@ -54,7 +54,7 @@ class Chunk:
         return segment
 
 
-class BoundedLink:
+class ChunkQueue:
     """
     A queue of chunks between two threads, bounded by the bytes that wait in it.
 
@@ -72,15 +72,15 @@ class BoundedLink:
 
     def put(self, chunk: Chunk) -> None:
         """
-        Add a chunk; wait while the link is full.
+        Add a chunk; wait while the queue is full.
 
         Raises:
-            LinkClosedError: The link was aborted.
+            QueueClosedError: The queue was aborted.
         """
         with self._condition:
             self._condition.wait_for(self._has_room)
             if self._is_aborted:
-                raise LinkClosedError
+                raise QueueClosedError
             self._chunks.append(chunk)
             self._waiting_bytes += chunk.size_bytes
             self._condition.notify_all()
@@ -93,15 +93,15 @@ class BoundedLink:
             The chunk; ``None`` when the source has ended and every chunk was taken.
 
         Raises:
-            LinkSilentError: No chunk came in time.
-            LinkClosedError: The link was aborted.
+            QueueSilentError: No chunk came in time.
+            QueueClosedError: The queue was aborted.
             BaseException: What the other side failed with, once every chunk before the failure was taken.
         """
         with self._condition:
             if not self._condition.wait_for(self._has_news, timeout_seconds):
-                raise LinkSilentError
+                raise QueueSilentError
             if self._is_aborted:
-                raise LinkClosedError
+                raise QueueClosedError
             if self._chunks:
                 chunk = self._chunks.popleft()
                 self._waiting_bytes -= chunk.size_bytes

@@ -5,7 +5,7 @@ The threads that read ahead of the worker.
 
     reading thread             filtering thread            caller's thread
     demux, decode, range  ──▶  video filters  ──────────▶  batches, process_frames
-    audio filters   bounded link              bounded link
+    audio filters   bounded queue             bounded queue
 
 FFmpeg works without the GIL in the first two, so they run beside the worker's Python code. Without a video filter the
 filtering thread is left out.
@@ -33,7 +33,7 @@ from mcai_worker_sdk.media.damage.report import DamageReport
 from mcai_worker_sdk.media.damage.source_size import source_size
 from mcai_worker_sdk.media.model.ranges import TimeRange
 from mcai_worker_sdk.media.pyav import exact
-from mcai_worker_sdk.media.reading.chunks import BoundedLink, Chunk, LinkClosedError, LinkSilentError, Segment
+from mcai_worker_sdk.media.reading.chunks import Chunk, ChunkQueue, QueueClosedError, QueueSilentError, Segment
 from mcai_worker_sdk.media.reading.clock import SourceClock, is_in_course, may_jump
 from mcai_worker_sdk.media.reading.decoding.stream_decoder import StreamDecoder
 from mcai_worker_sdk.media.reading.filters import FilterChain
@@ -89,8 +89,8 @@ class Pipeline:
         self._clock: SourceClock | None = None
         self._only_sparse_are_open = False
         self._chunk_frames = 1 if source.is_live else CHUNK_FRAMES
-        self._decoded = BoundedLink(DECODED_LIMIT_BYTES)
-        self._ready = BoundedLink(READY_LIMIT_BYTES) if self._filter_chains else self._decoded
+        self._decoded = ChunkQueue(DECODED_LIMIT_BYTES)
+        self._ready = ChunkQueue(READY_LIMIT_BYTES) if self._filter_chains else self._decoded
         # One of the two frees the source: the reading thread once it has begun, or whoever closes the pipeline before.
         self._begin_lock = threading.Lock()
         self._has_begun = False
@@ -113,7 +113,7 @@ class Pipeline:
         while not is_stopped():
             try:
                 chunk = self._ready.get(STOP_CHECK_SECONDS)
-            except LinkSilentError:
+            except QueueSilentError:
                 continue
             if chunk is None:
                 return
@@ -147,7 +147,7 @@ class Pipeline:
         failure: BaseException | None = None
         try:
             self._read_source()
-        except LinkClosedError:
+        except QueueClosedError:
             pass
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for frames
             failure = error
@@ -295,7 +295,7 @@ class Pipeline:
         try:
             while (chunk := self._decoded.get()) is not None:
                 self._pass_filtered(chunk, self._filter_chains, self._ready)
-        except LinkClosedError:
+        except QueueClosedError:
             pass
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for frames
             failure = error
@@ -303,8 +303,8 @@ class Pipeline:
         finally:
             self._ready.end(failure)
 
-    def _pass_filtered(self, chunk: Chunk, chains: Mapping[int, FilterChain], link: BoundedLink) -> None:
-        """Put what these chains make of a chunk into a link; streams without a chain pass as they are."""
+    def _pass_filtered(self, chunk: Chunk, chains: Mapping[int, FilterChain], queue: ChunkQueue) -> None:
+        """Put what these chains make of a chunk into a queue; streams without a chain pass as they are."""
         out = Chunk()
         for segment in chunk.segments:
             index = segment.stream_index
@@ -317,10 +317,10 @@ class Pipeline:
                     chain.process(segment.frames), chain.flush() if segment.has_ended else ()
                 ):
                     if out.size_bytes >= CHUNK_BYTES:
-                        link.put(out)
+                        queue.put(out)
                         out = Chunk()
                     passed = out.add(index, frames, chain.size_bytes(frames))
             if segment.time_seconds is not None:
                 passed.time_seconds = segment.time_seconds
             passed.has_ended = segment.has_ended
-        link.put(out)
+        queue.put(out)
