@@ -5,11 +5,12 @@ The rules of the whole house, in ``test_architecture.py``, hold here too.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.house import PACKAGE, Module, imported_names, is_underscored, names_defined_in, read_house
+from tests.unit.house import PACKAGE, ROOT, Module, imported_names, is_underscored, names_defined_in, read_house
 
 #: The files that all rooms of ``media/`` stand on, each with its floor.
 GROUND = {"addresses": 0, "cover_art": 0, "encodings": 0, "waiting": 0, "pyav": 1, "raw_bytes": 2}
@@ -145,3 +146,15 @@ def test_every_arrow_that_is_drawn_is_used():
     }
 
     assert used == {(place, arrow) for place, arrows in ARROWS.items() for arrow in arrows}
+
+
+def test_the_page_on_media_has_the_rooms_and_their_arrows():
+    page = (ROOT / "docs/explanation/media.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/?` \| .* \| ?(.*?) ?\|$", page.partition("## The way")[0], re.MULTILINE)
+    ground = re.search(r"^The ground: (.*)$", page, re.MULTILINE)
+
+    assert {room: set(re.findall(r"`([\w.]+)`", arrows)) for room, arrows in rows} == {
+        room: set(ARROWS.get(room, ())) for room in FLOORS if room not in {*GROUND, "__init__"}
+    }
+    assert ground is not None
+    assert set(re.findall(r"`(\w+)`", ground[1])) == set(GROUND)
