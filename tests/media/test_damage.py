@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import av
 import av.error
 import pytest
 
+from mcai_worker_sdk.channel import McaiChannel
 from mcai_worker_sdk.errors import MediaSourceError
+from mcai_worker_sdk.media.session import MediaSession
 from mcai_worker_sdk.settings import MediaSettings
 from tests.media.conftest import BROKEN_PACKETS, ffmpeg
 from tests.media.support import NotingWorker, picture_md5, run_job
@@ -47,6 +50,20 @@ def test_an_early_end_can_be_skipped(media_files, tmp_path, name, caplog):
     assert outcome.progressions[-1] == 100
     assert len(outcome.entries) == len(worker.calls) > 0
     assert "ends early" in caplog.text
+
+
+def test_a_source_that_only_the_parameters_class_names_is_named_when_it_ends_early(media_files, tmp_path):
+    session = MediaSession(
+        worker=NotingWorker(),
+        job_id=7,
+        parameters=SimpleNamespace(source_path=str(media_files("truncated.wav"))),
+        values={"destination_path": str(tmp_path / "results.json")},
+        channel=McaiChannel(7, lambda job_id, percent: None),
+        settings=MediaSettings(),
+    )
+    session.open()
+    with pytest.raises(MediaSourceError, match=r"Source '.*truncated.wav' ends early: "):
+        session.run()
 
 
 def test_missing_packets_are_counted(media_files, tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mcai_worker_sdk.errors import MediaError
-from mcai_worker_sdk.media import session, turns, waiting
+from mcai_worker_sdk.media import processing, session, turns, waiting
 from mcai_worker_sdk.media.reading import pipeline
 from mcai_worker_sdk.media.results import file as file_results
 from mcai_worker_sdk.media.results import opening as opening_destinations
@@ -31,7 +31,7 @@ from tests.media.support import NotingWorker, filters, make_session
 #: The modules in which a job is interrupted at each of their lines.
 INTERRUPTED = {
     module.__file__
-    for module in (session, turns, waiting, opening_sources, opening_destinations, file_results, pipeline)
+    for module in (session, processing, turns, waiting, opening_sources, opening_destinations, file_results, pipeline)
 }
 
 

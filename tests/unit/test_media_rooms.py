@@ -22,8 +22,9 @@ FLOORS = {
     "sources": 5,
     "reading": 6,
     **dict.fromkeys(("batches", "progression", "turns"), 7),
-    "session": 8,
-    "__init__": 9,
+    "processing": 8,
+    "session": 9,
+    "__init__": 10,
 }
 #: What each room imports from the floors below, beside the ground: rooms, or single modules of a room.
 ARROWS = {
@@ -33,7 +34,8 @@ ARROWS = {
     "reading": ("damage", "ebu_tt", "model", "sources.source", "text"),
     "progression": ("model",),
     "turns": ("model",),
-    "session": ("batches", "damage", "model", "progression", "reading", "results", "sources", "turns"),
+    "processing": ("batches", "model", "progression", "reading", "results", "turns"),
+    "session": ("batches", "damage", "model", "processing", "progression", "reading", "results", "sources", "turns"),
     "__init__": ("model",),
 }
 #: Files beside the rooms, at most.

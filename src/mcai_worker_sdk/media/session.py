@@ -11,13 +11,11 @@ from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.media.addresses import read_address, shown_url
 from mcai_worker_sdk.media.batches import Batches, read_batch_size
 from mcai_worker_sdk.media.damage.report import DamageReport, read_failure
-from mcai_worker_sdk.media.model.frame import Frame
-from mcai_worker_sdk.media.model.frame.field_order import is_top_field_first
 from mcai_worker_sdk.media.model.ranges import TimeRange
+from mcai_worker_sdk.media.processing import Processing
 from mcai_worker_sdk.media.progression import ProgressionMeter, ThroughputLog
-from mcai_worker_sdk.media.reading.chunks import Segment
 from mcai_worker_sdk.media.reading.pipeline import Pipeline
-from mcai_worker_sdk.media.reading.selection import Selection, select_streams
+from mcai_worker_sdk.media.reading.selection import select_streams
 from mcai_worker_sdk.media.results.joining import join_results
 from mcai_worker_sdk.media.results.opening import open_destination
 from mcai_worker_sdk.media.results.writer import ResultWriter
@@ -70,18 +68,13 @@ class MediaSession:
         # They own what they opened, whatever interrupts this thread meanwhile.
         self._destination_opening = Opening[ResultWriter](channel)
         self._source_opening = Opening[MediaSource](channel)
-        self._source: MediaSource | None = None
+        self._source_address = ""
+        self._destination_address = ""
+        #: Set once the destination is open.
         self._writer: ResultWriter | None = None
+        #: Both are set once the source is open and the worker chose its streams.
         self._pipeline: Pipeline | None = None
-        self._meter: ProgressionMeter | None = None
-        self._throughput: ThroughputLog | None = None
-        self._selection: Selection | None = None
-        self._batches: Batches | None = None
-        self._destination = ""
-        #: Per stream, the source's time up to which segments have come; their last frames may wait for their batch.
-        self._segment_ends: dict[int, float] = {}
-        #: Streams that gave the worker something.
-        self._heard_streams: set[int] = set()
+        self._processing: Processing | None = None
 
     def open(self) -> None:
         """
@@ -102,33 +95,33 @@ class MediaSession:
             self._calls.takes_updates = self._pipeline is not None
 
     def _open(self) -> None:
-        source_path = read_address("source_path", self._values, self._parameters)
-        self._destination = read_address("destination_path", self._values, self._parameters)
+        self._source_address = read_address("source_path", self._values, self._parameters)
+        self._destination_address = read_address("destination_path", self._values, self._parameters)
         time_range = TimeRange.from_values(self._values)
-        self._batches = Batches(read_batch_size(self._values, self._parameters))
-        self._writer = open_destination(self._destination, source_path, self._destination_opening)
+        batches = Batches(read_batch_size(self._values, self._parameters))
+        self._writer = open_destination(self._destination_address, self._source_address, self._destination_opening)
         if self._writer is None:
             return
-        self._source = open_source(source_path, self._settings.hwaccel, self._source_opening)
-        if self._source is None or self._channel.is_stopped():
+        source = open_source(self._source_address, self._settings.hwaccel, self._source_opening)
+        if source is None or self._channel.is_stopped():
             return
-        context = self._source.context
-        descriptors = self._calls.initialise(context)
-        self._selection = select_streams(
-            self._source,
-            descriptors,
-            time_range,
-            self._report,
-            wants_documents=self._calls.wants_documents,
+        descriptors = self._calls.initialise(source.context)
+        selection = select_streams(
+            source, descriptors, time_range, self._report, wants_documents=self._calls.wants_documents
         )
-        self._meter = ProgressionMeter(
-            context, self._selection.stream_indexes, time_range, self._channel.publish_job_progression
+        self._processing = Processing(
+            context=source.context,
+            selection=selection,
+            batches=batches,
+            calls=self._calls,
+            writer=self._writer,
+            channel=self._channel,
+            meter=ProgressionMeter(
+                source.context, selection.stream_indexes, time_range, self._channel.publish_job_progression
+            ),
+            throughput=ThroughputLog(self._job_id) if source.is_live else None,
         )
-        if self._source.is_live:
-            self._throughput = ThroughputLog(self._job_id)
-        self._pipeline = Pipeline(
-            self._source, self._selection.decoders, self._selection.chains, time_range, self._report
-        )
+        self._pipeline = Pipeline(source, selection.decoders, selection.chains, time_range, self._report)
 
     def run(self) -> dict[str, Any]:
         """
@@ -167,88 +160,21 @@ class MediaSession:
             stack.callback(self._source_opening.close if self._pipeline is None else self._pipeline.close)
 
     def _process(self) -> None:
-        if self._pipeline is None or self._meter is None or self._selection is None:
+        if self._pipeline is None or self._processing is None:
             return
-        assert self._batches is not None
         is_stopped = self._channel.is_stopped
-        for segment in self._pipeline.segments(is_stopped):
-            self._process_segment(segment)
-        if not is_stopped():
-            for stream_index, batch in self._batches.remainders():
-                self._process_batch(stream_index, batch)
+        self._processing.take(self._pipeline.segments(is_stopped))
         if not is_stopped():
             self._judge_source()
-            self._warn_of_silent_streams()
-            if self._throughput is None:
-                self._meter.complete()
-
-    def _process_segment(self, segment: Segment) -> None:
-        assert self._batches is not None
-        assert self._selection is not None
-        frames = segment.frames
-        if segment.stream_index not in self._data_indexes():
-            is_video = segment.stream_index in self._selection.video_indexes
-            frames = [Frame(frame, is_video=is_video, top_field_first=is_top_field_first) for frame in frames]
-        segment.frames = []
-        if frames:
-            self._heard_streams.add(segment.stream_index)
-        is_batch_complete = False
-        for batch in self._batches.add(segment.stream_index, frames):
-            if self._channel.is_stopped():
-                return
-            self._process_batch(segment.stream_index, batch)
-            is_batch_complete = True
-            del batch
-        if self._throughput is not None:
-            self._throughput.count(len(frames))
-        self._report_segment(segment, is_batch_complete)
-
-    def _report_segment(self, segment: Segment, is_batch_complete: bool) -> None:
-        """Report how far the worker is, which has not seen the frames that wait for their batch to fill."""
-        assert self._batches is not None
-        assert self._meter is not None
-        reached: float | None = None
-        if not self._batches.has_pending(segment.stream_index):
-            reached = segment.time_seconds
-        elif is_batch_complete:
-            # What waits came with this segment: the batch took all that was left of those before.
-            reached = self._segment_ends.get(segment.stream_index)
-        if reached is not None:
-            self._meter.reach(reached)
-        if segment.time_seconds is not None:
-            self._segment_ends[segment.stream_index] = segment.time_seconds
-
-    def _process_batch(self, stream_index: int, batch: list[Any]) -> None:
-        assert self._writer is not None
-        for result in self._calls.process(stream_index, batch, is_data=stream_index in self._data_indexes()):
-            self._writer.write(result)
-
-    def _data_indexes(self) -> set[int]:
-        return self._selection.data_indexes if self._selection is not None else set()
+            self._processing.complete()
 
     def _judge_source(self) -> None:
         if self._report.early_end is None:
             return
-        failure = read_failure(self._report, shown_url(str(self._values["source_path"])))
+        failure = read_failure(self._report, shown_url(self._source_address))
         if self._settings.on_error == "fail":
             raise failure
         _logger.warning("%s", failure)
-
-    def _warn_of_silent_streams(self) -> None:
-        assert self._selection is not None
-        assert self._source is not None
-        for index in self._selection.stream_indexes:
-            if index in self._heard_streams:
-                continue
-            stream = self._source.context.streams[index]
-            _logger.warning(
-                "Stream %d (%s, codec %s) gave nothing; expected at least one frame, cue or packet. Check that the "
-                "source holds some that can be decoded (neither scrambled nor damaged) inside the range, and that "
-                "the filters pass them on.",
-                index,
-                stream.kind.removeprefix("AVMEDIA_TYPE_").lower(),
-                stream.codec_name or "unknown",
-            )
 
     def _finish(self) -> dict[str, Any]:
         if self._writer is None:
@@ -258,7 +184,7 @@ class MediaSession:
         if damage:
             _logger.warning("The source is damaged: %s", damage)
         own: dict[str, list[Any]] = {
-            "destination_paths": [shown_url(self._destination)],
+            "destination_paths": [shown_url(self._destination_address)],
             "parameters": [{"id": name, "kind": "integer", "value": count} for name, count in damage.items()],
         }
         return join_results(self._job_id, own, self._calls.last_words)
