@@ -65,14 +65,14 @@ class MediaSession:
         self._settings = settings
         self._calls = WorkerCalls(worker, job_id, parameters)
         self._report = DamageReport()
-        # They own what they opened, whatever interrupts this thread meanwhile.
+        # An opening owns what it opened, at whatever line this thread is interrupted.
         self._destination_opening = Opening[ResultWriter](channel)
         self._source_opening = Opening[MediaSource](channel)
         self._source_address = ""
         self._destination_address = ""
         #: Set once the destination is open.
         self._writer: ResultWriter | None = None
-        #: Both are set once the source is open and the worker chose its streams.
+        #: Set once the source is open and the worker chose its streams, as is ``_processing``.
         self._pipeline: Pipeline | None = None
         self._processing: Processing | None = None
 

@@ -36,9 +36,9 @@ class MediaWorker(Protocol):
 
 class WorkerTurns:
     """
-    Calls of the worker, one at a time: who waits has the next turn.
+    Turns at calling the worker, one thread at a time: a thread that waits has the next turn.
 
-    A lock alone is not enough: the thread that gives it back and asks for it again, for its next batch, mostly has it
+    A lock alone is not enough: a thread that releases a lock and acquires it again, for its next batch, mostly has it
     before an update that waits wakes up.
     """
 
@@ -52,10 +52,10 @@ class WorkerTurns:
 
     def __enter__(self) -> None:
         if self._holder == threading.get_ident():
-            # Whoever waits for the next turn waits for this thread, which must not wait for them.
+            # A thread in line waits for this one to end its turn: standing in line behind it would be for ever.
             self._call.acquire()
         else:
-            # Who waits for the call in hand holds up those that come later, the next batch among them.
+            # A thread that waits for its turn holds up the threads that come later, that of the next batch among them.
             with self._next:
                 self._call.acquire()
         self._holder = threading.get_ident()
@@ -143,7 +143,7 @@ class WorkerCalls:
                 self.last_words = self._worker.ending_process()
 
     def end_failed(self) -> None:
-        """The same after a failure, which is what the job ends with: what ``ending_process`` raises is logged."""
+        """:meth:`end` after a failure, which the job ends with; what ``ending_process`` raises is only logged."""
         try:
             self.end()
         except Exception:

@@ -91,7 +91,7 @@ class Pipeline:
         self._chunk_frames = 1 if source.is_live else CHUNK_FRAMES
         self._decoded = ChunkQueue(DECODED_LIMIT_BYTES)
         self._ready = ChunkQueue(READY_LIMIT_BYTES) if self._filter_chains else self._decoded
-        # One of the two frees the source: the reading thread once it has begun, or whoever closes the pipeline before.
+        # The source is closed by the reading thread once that has begun, else by whoever closes the pipeline.
         self._begin_lock = threading.Lock()
         self._has_begun = False
         self._is_closed = False

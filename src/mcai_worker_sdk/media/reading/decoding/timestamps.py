@@ -85,7 +85,7 @@ class VideoTimes:
             self._dts_faults += is_dts_backward
             self._take(stamps)
         elif is_dts_backward:
-            # Both at once: the source starts anew.
+            # A pts and a dts that run backward at once: the source starts anew.
             self._last, self._before = stamps, None
         elif self._goes_on_from_before(stamps):
             self._since_wrong = 0
