@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -22,14 +23,24 @@ def call_in_copies(method: Callable[[], None]) -> None:
     Args:
         method: A bound method; its object is not kept alive by this.
     """
-    reference = weakref.WeakMethod(method)
+    _register_once()
+    _methods.add(weakref.WeakMethod(method, _methods.discard))
 
-    def call() -> None:
-        alive = reference()
-        if alive is not None:
-            alive()
 
-    os.register_at_fork(after_in_child=call)
+#: The methods to call, of objects that are alive. What is registered at forks stays registered: one function for all.
+_methods: set[weakref.WeakMethod[Callable[[], None]]] = set()
+
+
+@functools.cache
+def _register_once() -> None:
+    os.register_at_fork(after_in_child=_call_methods)
+
+
+def _call_methods() -> None:
+    for reference in tuple(_methods):
+        method = reference()
+        if method is not None:
+            method()
 
 
 class _Signals:
