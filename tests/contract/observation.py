@@ -11,29 +11,14 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import Any
+
+from mcai_worker_sdk.testing.shapes import SYSTEM_LISTS, is_utc_time
 
 __all__ = ["Observation", "mask_messages"]
 
 #: Keys of what a worker says about itself in every announcement; the first one is compared, the others refer to it.
 AS_DISCOVERED = "<as discovered>"
-#: What system information holds: the items of its lists by their keys, and the type of each figure.
-LISTS: Mapping[str, Sequence[frozenset[str]]] = {
-    "cores": (frozenset({"name", "usage"}), frozenset({"brand", "frequency", "name", "vendor_id"})),
-    "disks": (frozenset({"disk_type", "format", "mountpoint", "size"}),),
-    "networks": (
-        frozenset(
-            {
-                "name",
-                "total_bytes_received",
-                "total_bytes_transmitted",
-                "total_packets_received",
-                "total_packets_transmitted",
-            }
-        ),
-    ),
-}
 #: Lists that may be empty on an honest machine: a container may see no disk and no network, most machines no GPU.
 MAY_BE_EMPTY = frozenset({"disks", "networks"})
 TEXTS = frozenset({"brand", "disk_type", "format", "mountpoint", "name", "os_version", "vendor_id"})
@@ -102,7 +87,7 @@ def _mask_description(description: Mapping[str, Any], discovered: Mapping[str, A
 
 def _mask(key: str, value: Any, discovered: Mapping[str, Any]) -> Any:
     if key == "datetime":
-        return "<time>" if _is_utc_time(value) else value
+        return "<time>" if is_utc_time(value) else value
     if key in ("execution_duration", "cpu_time", "gpu_time"):
         return "<seconds>" if isinstance(value, float) and value >= 0 else value
     if key in ("instance_id", "docker_container_id"):
@@ -123,7 +108,7 @@ def _mask_figure(name: str, value: Any, discovered: Mapping[str, Any]) -> Any:
         return "<instance id>" if _is_instance_id(value, discovered) else value
     if name == "gpus":
         return f"<{name}>" if isinstance(value, list) and all(_is_gpu(one) for one in value) else value
-    if name in LISTS:
+    if name in SYSTEM_LISTS:
         return _mask_list(name, value, discovered)
     if isinstance(value, dict):
         return {key: _mask_figure(key, inner, discovered) for key, inner in value.items()}
@@ -139,7 +124,7 @@ def _mask_list(name: str, value: Any, discovered: Mapping[str, Any]) -> Any:
         return value
     if not value:
         return f"<{name}>" if name in MAY_BE_EMPTY else value
-    for keys in LISTS[name]:
+    for keys in SYSTEM_LISTS[name]:
         if all(one.keys() == keys for one in value):
             figures = [{key: _mask_figure(key, figure, discovered) for key, figure in one.items()} for one in value]
             if all(isinstance(figure, str) and figure.startswith("<") for one in figures for figure in one.values()):
@@ -156,15 +141,5 @@ def _is_instance_id(value: Any, discovered: Mapping[str, Any]) -> bool:
         return False
     try:
         return str(uuid.UUID(value)) == value
-    except ValueError:
-        return False
-
-
-def _is_utc_time(value: Any) -> bool:
-    if not isinstance(value, str) or not value.endswith("Z"):
-        return False
-    try:
-        # The reference writes nanoseconds; what follows the microseconds is cut by the parser.
-        return datetime.fromisoformat(value).utcoffset() == timedelta(0)
     except ValueError:
         return False

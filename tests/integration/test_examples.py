@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -194,6 +195,28 @@ def test_file_digest_stops_within_a_chunk_and_leaves_no_manifest(tmp_path: Path)
     (stopped,) = responses(log, "Stopped")
     assert stopped["destination_paths"] == []
     assert list(tmp_path.glob("*manifest*")) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.parents[1].name for path in EXAMPLES.glob("*/tests/test_worker.py")))
+def test_an_examples_own_tests_pass_where_its_folder_is_all_there_is(name: str, tmp_path: Path):
+    folder = shutil.copytree(EXAMPLES / name, tmp_path / name)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+def test_every_example_has_tests_of_its_own():
+    assert {path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")} == {
+        path.parents[1].name for path in EXAMPLES.glob("*/tests/test_worker.py")
+    }
 
 
 def test_the_demo_ends_well_and_finds_both_digests_right():

@@ -33,6 +33,8 @@ FLOORS = {
     "host": 4,
     "supervisor": 5,
     "worker": 6,
+    "target": 7,
+    "testing": 8,
 }
 #: The package's own __init__ is the street door: it shows what users hold, and no room goes out by it.
 FRONT = 6.5
@@ -58,12 +60,20 @@ LATE_IMPORTS = {
     ("media/results/opening.py", "media.results.live"): "the same",
     ("media/reading/selection.py", "media.reading.decoding.data"): "subtitles load where a worker selects them",
     ("media/sources/ttml_file.py", "media.ebu_tt"): "EBU-TT loads with the first document",
+    ("testing/plugin.py", "testing"): "pytest loads the plugin wherever the SDK is installed, fixtures or not",
 }
 
 #: Rooms that may touch the environment, each with its reason.
 ENVIRONMENT_READERS = {
     "settings": "every variable is read there",
     "launch": "the environment is handed on, whole, to the worker's command line when that is run again",
+    "testing": "a test gives its job another environment, which user code reads by itself",
+}
+
+#: Rooms that may import PyAV, each with its reason.
+PYAV_IMPORTERS = {
+    "media": "it reads and writes what jobs are about",
+    "testing": "it writes the files that media workers are tried on",
 }
 
 #: What versions of PyAV give differently: of which objects, and the function of media/pyav.py it goes through.
@@ -124,7 +134,7 @@ def late_import(module: Module) -> Iterator[str]:
 
 
 def av_outside_media(module: Module) -> Iterator[str]:
-    if module.room != "media":
+    if module.room not in PYAV_IMPORTERS:
         for line, name in imported_names(module, module.tree):
             if name.split(".")[0] == "av":
                 yield f"{module.path}:{line} imports av"
