@@ -8,24 +8,14 @@ from __future__ import annotations
 
 import typing as _typing
 from importlib import import_module as _import_module
-from importlib import metadata as _metadata
 
 # First: it takes down how the process was started.
 import mcai_worker_sdk.launch as _launch  # noqa: F401
-
-try:
-    from mcai_worker_sdk.channel import JobStatus, McaiChannel
-    from mcai_worker_sdk.description import WorkerDescription
-    from mcai_worker_sdk.parameters import WorkerParameters
-    from mcai_worker_sdk.worker import Worker
-except Exception:
-    # A dependency of another version may fail in any way; which one it is says more than how it failed.
-    from mcai_worker_sdk.versions import check_versions as _check_versions
-
-    _check_versions()
-    raise
+from mcai_worker_sdk import errors as errors
 
 if _typing.TYPE_CHECKING:
+    from mcai_worker_sdk.channel import JobStatus, McaiChannel
+    from mcai_worker_sdk.description import WorkerDescription
     from mcai_worker_sdk.media import (
         AudioStreamDescriptor,
         DataStreamDescriptor,
@@ -35,6 +25,8 @@ if _typing.TYPE_CHECKING:
         StreamDescriptor,
         VideoStreamDescriptor,
     )
+    from mcai_worker_sdk.parameters import WorkerParameters
+    from mcai_worker_sdk.worker import Worker
 
     __version__: str
 
@@ -54,18 +46,43 @@ __all__ = [
     "__version__",
 ]
 
+#: Where each name is, but for those of media workers.
+_MODULES = {
+    "JobStatus": "mcai_worker_sdk.channel",
+    "McaiChannel": "mcai_worker_sdk.channel",
+    "Worker": "mcai_worker_sdk.worker",
+    "WorkerDescription": "mcai_worker_sdk.description",
+    "WorkerParameters": "mcai_worker_sdk.parameters",
+}
+
 
 def __getattr__(name: str) -> object:
-    """The version, and the names of media workers: looked up when asked for, so that a plain worker starts without."""
+    """
+    Look a name up when it is asked for: a plain worker starts without what media workers hold, the command shows its
+    help without either, and pytest starts without the SDK.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object
     if name == "__version__":
-        value = _metadata.version("mcai-worker-sdk")
+        from importlib import metadata
+
+        value = metadata.version("mcai-worker-sdk")
     else:
-        value = getattr(_import_module("mcai_worker_sdk.media"), name)
+        value = getattr(_load(_MODULES.get(name, "mcai_worker_sdk.media")), name)
     globals()[name] = value
     return value
+
+
+def _load(module: str) -> object:
+    try:
+        return _import_module(module)
+    except Exception:
+        # A dependency of another version may fail in any way; which one it is says more than how it failed.
+        from mcai_worker_sdk.versions import check_versions
+
+        check_versions()
+        raise
 
 
 def __dir__() -> list[str]:

@@ -185,7 +185,7 @@ def test_a_dependency_that_breaks_the_import_is_named(installed: Install, tmp_pa
     installed("pydantic", "1.10.0")
     (tmp_path / "pydantic.py").write_text("class BaseModel: ...\n", encoding="utf-8")
 
-    done = run("-c", "import mcai_worker_sdk", path=tmp_path)
+    done = run("-c", "from mcai_worker_sdk import Worker", path=tmp_path)
 
     assert done.returncode == 1
     assert "UnsupportedVersionError: The installed pydantic is 1.10.0; expected " in done.stderr.splitlines()[-1]
@@ -194,7 +194,7 @@ def test_a_dependency_that_breaks_the_import_is_named(installed: Install, tmp_pa
 def test_an_import_that_fails_for_another_reason_says_that_one(tmp_path: Path):
     (tmp_path / "pydantic.py").write_text("raise OSError('disk')\n", encoding="utf-8")
 
-    done = run("-c", "import mcai_worker_sdk", path=tmp_path)
+    done = run("-c", "from mcai_worker_sdk import Worker", path=tmp_path)
 
     assert done.stderr.splitlines()[-1] == "OSError: disk"
 
