@@ -616,6 +616,21 @@ def test_on_a_terminal_there_is_a_bar_for_each_order_and_a_table(
     assert re.search(r"order-1\.json .*40%", shown)
 
 
+def test_on_a_terminal_the_log_has_the_authors_lines_and_no_responses(order: Order, terminal: Callable[..., Terminal]):
+    code = "logging.info('half way'); ch.publish_job_progression(50); logging.warning('look out')"
+    shown = plain(terminal(order(1, code)).read())
+
+    assert [word for word in ("half way", "look out", "Source orders") if word not in shown] == []
+    assert [word for word in ("Feedback", "Completed", "frames/s") if word in shown] == []
+
+
+def test_on_a_terminal_the_responses_are_there_at_debug(order: Order, terminal: Callable[..., Terminal]):
+    shown = plain(terminal(order(1), MCAI_LOG="DEBUG").read())
+
+    assert shown.count('{"Feedback"') == 1
+    assert shown.count('{"Completed"') == 1
+
+
 def test_json_logs_stay_json_on_a_terminal(order: Order, terminal: Callable[..., Terminal]):
     lines = terminal(order(1), ONLY_JSON_LOGS="1").read().splitlines()
 
@@ -625,7 +640,7 @@ def test_json_logs_stay_json_on_a_terminal(order: Order, terminal: Callable[...,
 
 def test_a_second_ctrl_c_gives_the_terminal_its_cursor_back(order: Order, terminal: Callable[..., Terminal]):
     on_terminal = terminal(order(1, IGNORE_STOP))
-    on_terminal.read(until='"progression": 1,')
+    on_terminal.read(until=" 1%")
     on_terminal.process.send_signal(signal.SIGINT)
     on_terminal.read(until="Interrupted")
     on_terminal.process.send_signal(signal.SIGINT)

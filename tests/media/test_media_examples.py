@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -67,3 +72,28 @@ def test_loudness_measures_the_steps_of_a_tone(example: Path):
     assert [momentary[tenth] for tenth in (25, 55, 85, 115)] == pytest.approx([-43, -33, -23, -18], abs=0.1)
     with Image.open(example / "loudness.png") as curve:
         assert curve.size == (800, 300)
+
+
+@pytest.mark.parametrize("example", ["scene_changes"], indirect=True)
+def test_on_a_terminal_a_media_job_shows_its_frames_a_second(example: Path):
+    assert run("make_clip.py", "clip.mp4", folder=example).returncode == 0
+    own, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+    worker = subprocess.Popen(
+        [sys.executable, "scene_changes_worker/worker.py"],
+        cwd=example,
+        env={**os.environ, "SOURCE_ORDERS": "orders/clip.json", "TERM": "xterm"},
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # How a pseudo-terminal says that its other end is closed.
+        while part := os.read(own, 1 << 16):
+            shown += part
+    os.close(own)
+
+    assert worker.wait(30) == 0
+    table = shown[shown.index(b"Source orders") :].decode()
+    assert "frames/s" in table
+    assert re.search(r"completed[^\n]*\d+\.\d+[^\n]*?│\D*[1-9]\d*\D*│", table)
+    assert re.search(rb"left.*[1-9]\d* frames/s", shown)

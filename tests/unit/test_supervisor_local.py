@@ -29,6 +29,8 @@ from tests.unit.host_kit import CodeWorker, setup_of
 class Screen:
     """What a person would be shown."""
 
+    shows_responses = False
+
     def __init__(self) -> None:
         self.shown: list[tuple[Any, ...]] = []
 
@@ -44,6 +46,9 @@ class Screen:
 
     def progress(self, percent: int) -> None:
         self.shown.append(("progress", percent))
+
+    def frames(self, count: int) -> None:
+        self.shown.append(("frames", count))
 
     def end(self, result: JobResult | None, failure: str | None) -> None:
         self.shown.append(("end", None if result is None else str(result.state), failure))

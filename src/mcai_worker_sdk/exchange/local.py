@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,13 +51,17 @@ class LocalExchange:
     Args:
         now: Gives the ``datetime`` of a response.
         on_response: Called with every response, after it was logged.
+        level: Level of the log that responses have.
     """
 
-    def __init__(self, now: Callable[[], str], on_response: Callable[[Response], None]) -> None:
+    def __init__(
+        self, now: Callable[[], str], on_response: Callable[[Response], None], *, level: int = logging.INFO
+    ) -> None:
         self._now = now
         self._on_response = on_response
         self.sent_back: list[Delivery] = []
         """The orders that were not run: another job is in hand, or the worker ends."""
+        self._level = level
 
     async def publish(self, response: Response) -> None:
         """Log a response."""
@@ -86,7 +91,7 @@ class LocalExchange:
     def _log(self, response: Response) -> None:
         _, routing_key = response.route
         name = _LOG_NAMES.get(routing_key)
-        if name is not None:
+        if name is not None and _logger.isEnabledFor(self._level):
             line = json.dumps({name: response.as_json(self._now())}, ensure_ascii=False, sort_keys=True)
-            _logger.info("%s", line, extra={"job_id": getattr(response, "job_id", -1)})
+            _logger.log(self._level, "%s", line, extra={"job_id": getattr(response, "job_id", -1)})
         self._on_response(response)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -15,6 +16,7 @@ from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.local import LocalExchange, read_source_order
 from mcai_worker_sdk.host.inline import InlineHost
 from mcai_worker_sdk.job.definition import WorkerDefinition
+from mcai_worker_sdk.job.observed import observed
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.logs import get_logger
@@ -104,8 +106,10 @@ class LocalSupervisor:
         self._host_failure: str | None = None
         # Nobody brings a delayed order back here, so a missing requirement fails the order at once.
         self._lifecycle = Lifecycle(settings.job.model_copy(update={"soft_limit": 0}))
-        self._host = InlineHost(definition, settings)
-        self._exchange = LocalExchange(utc_now, self._on_response)
+        self._host = InlineHost(observed(definition, self._processed), settings)
+        # Who sees a bar and a table need not read the responses as JSON.
+        level = logging.DEBUG if presentation.shows_responses else logging.INFO
+        self._exchange = LocalExchange(utc_now, self._on_response, level=level)
         self._dispatcher = Dispatcher(
             lifecycle=self._lifecycle,
             exchange=self._exchange,
@@ -185,6 +189,9 @@ class LocalSupervisor:
             self._presentation.progress(response.progression)
         elif isinstance(response, JobResult):
             self._results.append(response)
+
+    def _processed(self, frames: int, _returned: object) -> None:
+        self._presentation.frames(frames)
 
     def _interrupt(self) -> None:
         """Called by a signal handler, which may have come while this thread holds any lock: the work is another's."""

@@ -18,11 +18,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from mcai_worker_sdk.errors import HostError, ProtocolError
 from mcai_worker_sdk.host.inline import InlineHost
-from mcai_worker_sdk.job.definition import RunnableWorker
+from mcai_worker_sdk.job.observed import observed
 from mcai_worker_sdk.lifecycle import events as ev
 from mcai_worker_sdk.lifecycle.engine import Lifecycle
 from mcai_worker_sdk.protocol.delivery import Count, Delivery, Lane
@@ -33,7 +33,6 @@ from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.dispatch import Dispatcher, missing_paths
 from mcai_worker_sdk.supervisor.identity import utc_now, worker_identity
 from mcai_worker_sdk.target import make_worker
-from mcai_worker_sdk.testing.observed import ObservedWorker
 from mcai_worker_sdk.testing.orders import job_order, order_body
 from mcai_worker_sdk.testing.runs import JobRun, Message, read_run
 from mcai_worker_sdk.testing.script import ScriptRun, Step
@@ -146,11 +145,9 @@ class StepFlow:
         """What the worker asked of the backend, by method and path."""
         return list(self._backend.requests)
 
-    def submit(
-        self, order: Mapping[str, Any] | Path | str | bytes, *, headers: Mapping[str, Any] | None = None
-    ) -> None:
+    def submit(self, order: Mapping[str, Any] | Path | str | bytes) -> None:
         """Put an order into the job queue, where it waits for :meth:`run`."""
-        self._queue.append(Delivery(order_body(order), headers=headers or {}))
+        self._queue.append(Delivery(order_body(order)))
 
     def send(self, message: Mapping[str, Any] | bytes) -> None:
         """Send a direct message, such as ``{"type": "status"}``; it has been obeyed when this returns."""
@@ -228,7 +225,9 @@ class StepFlow:
     async def delay(self, delivery: Delivery, job_id: int, count: Count) -> None:
         """Put a copy of an order at the end of the queue; nobody waits for the five seconds of the delay queue."""
         if count is Count.ATTEMPTS:
-            raise AssertionError(f"The order of job {job_id} was lost; expected that only where a worker or a link was.")
+            raise AssertionError(
+                f"The order of job {job_id} was lost; expected that only where a worker or a link was."
+            )
         self._queue.append(replace(delivery, **{count.value: getattr(delivery, count.value) + 1}))
 
     async def settle(self, delivery: Delivery) -> None:
@@ -250,16 +249,14 @@ class StepFlow:
     # Inside
 
     def _compose(self, settings: Settings) -> None:
-        own = self._worker._definition()
-        self._is_media = own.is_media
-        worker = cast(RunnableWorker, ObservedWorker(own.worker, self._processed))
-        definition = replace(own, worker=worker)
-        self._host = InlineHost(definition, settings)
+        definition = self._worker._definition()
+        self._is_media = definition.is_media
+        self._host = InlineHost(observed(definition, self._processed), settings)
         self._dispatcher = Dispatcher(
-            lifecycle=Lifecycle(settings.job, announces_start=own.is_media),
+            lifecycle=Lifecycle(settings.job, announces_start=definition.is_media),
             exchange=self,
             host=self._host,
-            identity=worker_identity(settings, own.description, own.model.json_schema),
+            identity=worker_identity(settings, definition.description, definition.model.json_schema),
             system_information=_system_figures(),
             black_list=self._backend,
             check_requirements=self._check_requirements,

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
-from mcai_worker_sdk.worker import Worker
+from mcai_worker_sdk.job.definition import RunnableWorker, WorkerDefinition
 
-__all__ = ["ObservedWorker"]
+__all__ = ["observed"]
 
 #: The methods that take one batch.
 _BATCH_METHODS = frozenset({"process_frames", "process_ebu_ttml_live"})
 
 
-class ObservedWorker:
+def observed(definition: WorkerDefinition, on_batch: Callable[[int, Any], None]) -> WorkerDefinition:
     """
-    Stands in for a worker: every attribute is the worker's own.
+    Have each batch of a media worker told; a plain worker is left as it is.
 
     Args:
-        worker: The worker.
+        definition: The worker.
         on_batch: Called with the number of frames and with what the worker returned, after each batch.
     """
+    if not definition.is_media:
+        return definition
+    return replace(definition, worker=cast(RunnableWorker, _ObservedWorker(definition.worker, on_batch)))
 
-    def __init__(self, worker: Worker, on_batch: Callable[[int, Any], None]) -> None:
+
+class _ObservedWorker:
+    """Stands in for a worker: every attribute is the worker's own."""
+
+    def __init__(self, worker: RunnableWorker, on_batch: Callable[[int, Any], None]) -> None:
         self._worker = worker
         self._on_batch = on_batch
 
