@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import functools
 import importlib
 import inspect
-import runpy
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mcai_worker_sdk.description import WorkerDescription
-from mcai_worker_sdk.errors import WorkerDefinitionError
+from mcai_worker_sdk.errors import WorkerDefinitionError, WorkerSdkError
 from mcai_worker_sdk.parameters import WorkerParameters
-from mcai_worker_sdk.worker import Worker
+from mcai_worker_sdk.worker import Worker, forget_made
 
 __all__ = ["load_worker", "make_worker"]
 
@@ -34,13 +35,20 @@ def load_worker(target: str) -> Worker:
             returns one; or the path of a script that makes a worker and calls its ``start()``.
 
     Raises:
-        WorkerDefinitionError: There is no such module, name, file or worker; names it and the remedy.
+        WorkerDefinitionError: There is no such module, name, file or worker, or importing it fails; names it and the
+            remedy, and has what its own code raised as its cause.
     """
     module, separator, name = target.rpartition(":")
     # A module, a package or a name in it holds neither a slash nor the suffix.
-    if separator and not name.endswith(".py") and "/" not in name:
-        return _from_module(module, name, target)
-    return _from_script(Path(target))
+    is_name = separator and not name.endswith(".py") and "/" not in name
+    try:
+        return _from_module(module, name, target) if is_name else _from_script(Path(target))
+    except WorkerSdkError:
+        raise
+    except Exception as error:
+        raise WorkerDefinitionError(
+            f"The worker {target!r} cannot be loaded: {type(error).__name__}: {error}. Correct its code."
+        ) from error
 
 
 def make_worker(worker: Worker | type[Worker]) -> Worker:
@@ -100,19 +108,19 @@ def _resolved(hint: Any, worker: type[Worker]) -> type | None:
 
 
 def _from_module(module_name: str, name: str, target: str) -> Worker:
-    with _importable(Path.cwd()):
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-                raise
-            raise WorkerDefinitionError(
-                f"The worker {target!r} is in no module that can be found ({error}); expected module:Class, such as "
-                "my_worker.worker:MyWorker. Run the command in the project's folder, or install the project."
-            ) from None
-        found = getattr(module, name, None)
-        if inspect.isfunction(found):
-            found = found()
+    _make_importable(Path.cwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise WorkerDefinitionError(
+            f"The worker {target!r} is in no module that can be found ({error}); expected module:Class, such as "
+            "my_worker.worker:MyWorker. Run the command in the project's folder, or install the project."
+        ) from None
+    found = getattr(module, name, None)
+    if inspect.isfunction(found):
+        found = found()
     if found is None or not (isinstance(found, Worker) or (isinstance(found, type) and issubclass(found, Worker))):
         known = [key for key, value in vars(module).items() if _is_own_worker(value, module.__name__)]
         raise WorkerDefinitionError(
@@ -132,14 +140,28 @@ def _from_script(path: Path) -> Worker:
             f"The worker {str(path)!r} is no file; expected a script that starts a worker, or module:Class. Correct it."
         )
     started: list[Worker] = []
-    with _importable(path.resolve().parent), _caught_starts(started.append), suppress(_StartCaughtError):
-        runpy.run_path(str(path), run_name="__main__")
+    _make_importable(*_folders_of(path.resolve()))
+    with _caught_starts(started.append), suppress(_StartCaughtError):
+        _run_as_main(path)
     if not started:
         raise WorkerDefinitionError(
             f'The script {str(path)!r} starts no worker; expected it to call start() where __name__ is "__main__". '
             f"Add that, or name the class: module:Class."
         )
     return started[0]
+
+
+def _run_as_main(path: Path) -> None:
+    """
+    Run a script as this process's own, as which it stays: what a job starts by ``multiprocessing`` imports it again,
+    and finds the worker's functions by it.
+    """
+    module = types.ModuleType("__main__")
+    module.__file__ = str(path)
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    sys.argv = [str(path)]
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 - the script that was named
 
 
 class _StartCaughtError(BaseException):
@@ -150,6 +172,7 @@ class _StartCaughtError(BaseException):
 def _caught_starts(take: Callable[[Worker], None]) -> Iterator[None]:
     def start(self: Worker) -> None:
         take(self)
+        forget_made()
         raise _StartCaughtError
 
     real = Worker.start
@@ -160,9 +183,16 @@ def _caught_starts(take: Callable[[Worker], None]) -> Iterator[None]:
         Worker.start = real  # type: ignore[method-assign]  # as before
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def _make_importable(*folders: Path) -> None:
     """What lies in a folder can be imported, as where Python was started with a script in it. It stays so."""
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    yield
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+def _folders_of(script: Path) -> list[Path]:
+    """The script's own folder and, where that is a package, the one that the package lies in."""
+    package = script.parent
+    while (package / "__init__.py").is_file():
+        package = package.parent
+    return [package, script.parent]

@@ -20,7 +20,7 @@ from mcai_worker_sdk.parameters import ParametersModel
 if TYPE_CHECKING:
     from mcai_worker_sdk.media import FormatContext, Frame
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "forget_made"]
 
 _logger = get_logger(__name__)
 
@@ -152,7 +152,7 @@ class Worker:
         # imported.
         from mcai_worker_sdk.supervisor.start import start_worker
 
-        _unstarted.clear()
+        forget_made()
         try:
             definition = self._definition()
         except WorkerDefinitionError as error:
@@ -227,6 +227,11 @@ def _is_installed(module: str) -> bool:
 
 #: Name of the class of each worker that the program made, until one is started.
 _unstarted: list[str] = []
+
+
+def forget_made() -> None:
+    """Say nothing at the end of the program of the workers that were made and not started: somebody has taken them."""
+    _unstarted.clear()
 
 
 def _remember_made(worker: Worker) -> None:

@@ -35,6 +35,7 @@ FLOORS = {
     "worker": 6,
     "target": 7,
     "testing": 8,
+    "cli": 9,
 }
 #: The package's own __init__ is the street door: it shows what users hold, and no room goes out by it.
 FRONT = 6.5
@@ -61,6 +62,8 @@ LATE_IMPORTS = {
     ("media/reading/selection.py", "media.reading.decoding.data"): "subtitles load where a worker selects them",
     ("media/sources/ttml_file.py", "media.ebu_tt"): "EBU-TT loads with the first document",
     ("__init__.py", "versions"): "which dependency is too old is asked once one of them has failed",
+    ("cli/__init__.py", "cli"): "without typer the command says what to install",
+    ("cli/app.py", "cli"): "help answers at once: what a command needs loads when it runs",
     ("testing/plugin.py", "testing"): "pytest loads the plugin wherever the SDK is installed, fixtures or not",
 }
 

@@ -35,7 +35,12 @@ _logger = get_logger(__name__)
 _LEFT = "the run was interrupted."
 
 
-def run_local(definition: WorkerDefinition, settings: Settings, identity: Mapping[str, Any]) -> int:
+def run_local(
+    definition: WorkerDefinition,
+    settings: Settings,
+    identity: Mapping[str, Any],
+    presentation: OrderPresentation | None = None,
+) -> int:
     """
     Run the orders that ``SOURCE_ORDERS`` names.
 
@@ -43,6 +48,7 @@ def run_local(definition: WorkerDefinition, settings: Settings, identity: Mappin
         definition: The worker.
         settings: Its settings.
         identity: The worker's announcement.
+        presentation: Shows the orders; ``None`` for bars and a table where a terminal is.
 
     Returns:
         The exit code: 0 when every order was read, run and ended without error.
@@ -52,7 +58,7 @@ def run_local(definition: WorkerDefinition, settings: Settings, identity: Mappin
     sampler = SystemSampler()
     sampler.sample()
     # A reader of JSON lines wants nothing between them.
-    presentation = make_presentation(wanted=not settings.log.only_json)
+    presentation = presentation or make_presentation(wanted=not settings.log.only_json)
     succeeded = LocalSupervisor(definition, settings, identity, sampler, presentation).run(settings.source_orders)
     return 0 if succeeded else 1
 

@@ -12,7 +12,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mcai_worker_sdk.errors import ConfigurationError, HostError
@@ -26,9 +27,10 @@ from mcai_worker_sdk.launch import LAUNCH, GivenLink
 from mcai_worker_sdk.logs import configure_logging, get_logger, mask_secret
 from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.identity import worker_identity
+from mcai_worker_sdk.supervisor.presentation import OrderPresentation
 from mcai_worker_sdk.versions import check_versions
 
-__all__ = ["start_worker"]
+__all__ = ["run_orders", "start_worker"]
 
 _logger = get_logger(__name__)
 
@@ -91,14 +93,54 @@ def _be_job_process(definition: WorkerDefinition, given: GivenLink) -> NoReturn:
     run_job_process(ProcessPlan(definition, settings, given.supervisor_pid), job_end, is_fork=False)
 
 
+def run_orders(
+    definition: WorkerDefinition, orders: Sequence[Path], presentation: OrderPresentation, *, level: int | None = None
+) -> int:
+    """
+    Run local orders as ``SOURCE_ORDERS`` has them run, for a command.
+
+    Args:
+        definition: The worker.
+        orders: Order files, in order.
+        presentation: Shows orders and their progression.
+        level: Level of the log; ``None`` for that of the environment.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigurationError: The worker could not start.
+    """
+    # Here, not at the top: see _run_local.
+    from mcai_worker_sdk.supervisor.local import run_local
+
+    settings = _settings_for(definition).model_copy(update={"source_orders": tuple(orders)})
+    identity = worker_identity(settings, definition.description, definition.model.json_schema)
+    _configure_logging(settings, identity, level)
+    _greet(definition, settings, identity)
+    return run_local(definition, settings, identity, presentation)
+
+
+def _settings_for(definition: WorkerDefinition) -> Settings:
+    check_versions()
+    if definition.is_media:
+        check_versions("media")
+    return Settings.load()
+
+
+def _greet(definition: WorkerDefinition, settings: Settings, identity: Mapping[str, Any]) -> None:
+    _logger.info(
+        "Worker: %s, version: %s (MCAI Worker SDK %s)", identity["name"], identity["version"], identity["sdk_version"]
+    )
+    for warning in [*definition.description.warnings(), *definition.model.warnings, *settings.warnings()]:
+        _logger.warning("%s", warning)
+
+
 def _start(definition: WorkerDefinition) -> None:
     _occupy_standard_descriptors()
     keep_signals_for_copies()
     try:
-        check_versions()
-        if definition.is_media:
-            check_versions("media")
-        settings = Settings.load()
+        settings = _settings_for(definition)
         identity = worker_identity(settings, definition.description, definition.model.json_schema)
         if settings.describe:
             _describe(identity)
@@ -107,11 +149,7 @@ def _start(definition: WorkerDefinition) -> None:
     except ConfigurationError as error:
         # Nothing is logged yet: the one line goes where the log would.
         sys.exit(f"The worker cannot start. {error}")
-    _logger.info(
-        "Worker: %s, version: %s (MCAI Worker SDK %s)", identity["name"], identity["version"], identity["sdk_version"]
-    )
-    for warning in [*definition.description.warnings(), *definition.model.warnings, *settings.warnings()]:
-        _logger.warning("%s", warning)
+    _greet(definition, settings, identity)
     run = _run_local if settings.source_orders else _serve
     exit_code = run(definition, settings, identity)
     _logger.info("The worker has ended with exit code %d.", exit_code)
@@ -141,9 +179,9 @@ def _describe(identity: Mapping[str, Any]) -> None:
     binary.flush()
 
 
-def _configure_logging(settings: Settings, identity: Mapping[str, Any]) -> None:
+def _configure_logging(settings: Settings, identity: Mapping[str, Any], level: int | None = None) -> None:
     configure_logging(
-        level=settings.log.level,
+        level=settings.log.level if level is None else level,
         only_json=settings.log.only_json,
         file=settings.log.file,
         instance_id=identity["instance_id"],

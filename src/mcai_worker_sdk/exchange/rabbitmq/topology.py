@@ -18,6 +18,7 @@ from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed
 __all__ = [
     "DIRECT_MESSAGING",
     "JOB_DELAYED",
+    "JOB_SUBMIT",
     "Binding",
     "ExchangeDeclaration",
     "MismatchError",
