@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "docs" / "howto" / "test.md", ROOT / "README.md"]
 #: The folder whose tests a block belongs to, by a name that it imports or runs.
-EXAMPLES = {"scene_changes_worker": "scene_changes", "py_mcai_worker": "minimal"}
+EXAMPLES = {"scene_changes_worker": "scene_changes", "py_mcai_worker": "minimal", "rabbitmq_broker": "minimal"}
 
 BLOCKS = [
     block
@@ -27,7 +27,7 @@ def example_of(block: str) -> str:
     return next(folder for name, folder in EXAMPLES.items() if name in block)
 
 
-@pytest.mark.parametrize("example", EXAMPLES.values())
+@pytest.mark.parametrize("example", sorted(set(EXAMPLES.values())))
 def test_every_block_passes_as_it_stands_there(example: str, tmp_path: Path):
     blocks = [block for block in BLOCKS if example_of(block) == example]
     folder = shutil.copytree(ROOT / "examples" / example, tmp_path / example)
@@ -47,4 +47,4 @@ def test_every_block_passes_as_it_stands_there(example: str, tmp_path: Path):
 
 
 def test_every_block_that_is_a_test_was_found():
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 10

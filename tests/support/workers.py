@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import psutil
 
-from tests.support.guard import Guard
+from mcai_worker_sdk.testing.guard import Guard
 from tests.support.rabbitmq import VirtualHost
 from tests.support.tap import Tap
 

@@ -11,7 +11,7 @@ import pytest
 
 RUN = """
 import subprocess, sys
-from tests.support.guard import Guard
+from mcai_worker_sdk.testing.guard import Guard
 
 program = subprocess.Popen(["sleep", "120"], start_new_session=True)
 guard = Guard(program.pid)

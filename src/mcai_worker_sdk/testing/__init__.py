@@ -2,7 +2,7 @@
 Test a worker without a broker: its jobs run in the calling thread, through the lifecycle and runner of production.
 
 ``run_job`` runs one job, ``StepFlow`` one worker on many orders; ``synthetic_video`` and the like write what media
-workers read. pytest finds the fixtures ``mcai_worker`` and ``mcai_channel`` by itself.
+workers read. pytest finds the fixtures ``mcai_worker``, ``mcai_channel`` and ``rabbitmq_broker`` by itself.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ import pytest
 
 if TYPE_CHECKING:
     from mcai_worker_sdk.testing import RecordingChannel, StepFlow
+    from mcai_worker_sdk.testing.rabbitmq import PrivateNode, VirtualHost
 
-__all__ = ["mcai_channel", "mcai_worker"]
+__all__ = ["mcai_channel", "mcai_rabbitmq_node", "mcai_worker", "rabbitmq_broker"]
 
 
 @pytest.fixture
@@ -41,3 +42,30 @@ def mcai_channel() -> RecordingChannel:
     from mcai_worker_sdk.testing import RecordingChannel
 
     return RecordingChannel()
+
+
+@pytest.fixture(scope="session")
+def mcai_rabbitmq_node() -> Iterator[PrivateNode]:
+    """The session's private RabbitMQ node, with which :func:`rabbitmq_broker` begins."""
+    from mcai_worker_sdk.testing.rabbitmq import PrivateNode, rabbitmq_is_installed
+
+    if not rabbitmq_is_installed():
+        pytest.skip("RabbitMQ is not installed (Debian: rabbitmq-server).")
+    node = PrivateNode()
+    try:
+        node.start()
+        yield node
+    finally:
+        node.remove()
+
+
+@pytest.fixture
+def rabbitmq_broker(mcai_rabbitmq_node: PrivateNode) -> Iterator[VirtualHost]:
+    """
+    A virtual host of the test's own, on a private RabbitMQ node that lasts as long as the session.
+
+    ``rabbitmq_broker.environment("job_my_worker")`` has the variables of a worker that connects to it. Where RabbitMQ
+    is not installed, the test is skipped.
+    """
+    with mcai_rabbitmq_node.vhost() as host:
+        yield host
