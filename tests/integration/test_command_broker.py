@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import sys
+import termios
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +54,8 @@ class Command:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # A run that was started in the background of a shell ignores it, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     async def run(self, *arguments: str, **variables: str) -> tuple[int, str, str]:
@@ -210,6 +217,78 @@ async def test_events_are_printed_as_they_come(scene: Scene):
 
     assert await process.wait() == 0
     assert {event["routing_key"] for event in received} <= {"job_progression", "job_completed"}
+
+
+class Screen:
+    """A terminal on which ``watch`` draws."""
+
+    def __init__(self) -> None:
+        self._own, self.descriptor = pty.openpty()
+        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+        self._shown = ""
+        self._changed = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._own, self._read)
+
+    def press(self, key: bytes) -> None:
+        """Press a key; what was shown before is forgotten."""
+        self._shown = ""
+        os.write(self._own, key)
+
+    async def shows(self, word: str) -> None:
+        """Wait until the picture has a word."""
+        async with asyncio.timeout(30):
+            while word not in self._shown:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._own)
+        os.close(self._own)
+        os.close(self.descriptor)
+
+    def _read(self) -> None:
+        self._shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(self._own, 1 << 16).decode(errors="replace"))
+        self._changed.set()
+
+
+async def test_watch_shows_the_workers_and_obeys_its_keys(scene: Scene):
+    screen = Screen()
+    watching = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "mcai_worker_sdk.cli",
+        "watch",
+        env=scene.command.environment(TERM="xterm"),
+        stdin=screen.descriptor,
+        stdout=screen.descriptor,
+        stderr=screen.descriptor,
+    )
+    try:
+        await screen.shows(scene.instance_id[:8])
+        await screen.shows("Idle")
+        await scene.runs(8)
+        await screen.shows("Busy")
+        screen.press(b"s")
+        await scene.tap.wait_for("job_stopped")
+        await screen.shows("stopped")
+        screen.press(b"p")
+        await screen.shows("Suspended")
+        screen.press(b"p")
+        await screen.shows("Idle")
+        screen.press(b"q")
+
+        assert await watching.wait() == 0
+    finally:
+        if watching.returncode is None:
+            watching.kill()
+        screen.close()
+
+
+async def test_watch_without_a_terminal_says_what_to_use(scene: Scene):
+    code, _, err = await scene.command.run("watch")
+
+    assert (code, err.count("\n")) == (1, 1)
+    assert "Use status or events with --json." in err
 
 
 async def test_an_order_for_a_queue_that_is_not_there_is_refused(vhost: VirtualHost):

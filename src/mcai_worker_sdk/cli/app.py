@@ -255,6 +255,14 @@ def events(
     raise typer.Exit(print_events(as_json=as_json, count=count))
 
 
+@app.command()
+def watch() -> None:
+    """Show the workers as they are now; keys stop and pause."""
+    from mcai_worker_sdk.cli.screen import watch as watch_workers
+
+    raise typer.Exit(watch_workers())
+
+
 black_list = typer.Typer(
     help="Jobs whose orders are dropped.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )

@@ -21,7 +21,17 @@ from mcai_worker_sdk.settings import Settings
 from mcai_worker_sdk.supervisor.presentation import make_presentation
 from mcai_worker_sdk.testing.orders import job_order, order_parameters
 
-__all__ = ["Addressee", "Waiting", "ask", "direct_job", "job_message", "print_events", "read_orders", "submit_orders"]
+__all__ = [
+    "Addressee",
+    "Waiting",
+    "ask",
+    "direct_job",
+    "job_message",
+    "print_events",
+    "read_orders",
+    "submit_orders",
+    "with_broker",
+]
 
 _RESULTS = frozenset({"job_completed", "job_stopped", "job_error"})
 _INTERRUPTED = 130
@@ -112,7 +122,7 @@ def submit_orders(
                 states.append(body["status"])
         return 0 if set(states) <= {JobState.COMPLETED} else 1
 
-    return _with_broker(submit)
+    return with_broker(submit)
 
 
 def direct_job(message: Mapping[str, Any], addressee: Addressee, answers: frozenset[str], waiting: Waiting) -> int:
@@ -143,7 +153,7 @@ def direct_job(message: Mapping[str, Any], addressee: Addressee, answers: frozen
         is_refused = heard.routing_key == "worker_updated" and heard.body.get("status") != JobState.UPDATED
         return 1 if is_refused or heard.body.get("status") == JobState.ERROR else 0
 
-    return _with_broker(send)
+    return with_broker(send)
 
 
 def ask(message: Mapping[str, Any], addressee: Addressee, answer: str | None, waiting: Waiting) -> int:
@@ -178,7 +188,7 @@ def ask(message: Mapping[str, Any], addressee: Addressee, answer: str | None, wa
                 print_text(_worker_line(body))
         return 0 if bodies else _nobody(str(message["type"]), waiting)
 
-    return _with_broker(send)
+    return with_broker(send)
 
 
 def print_events(*, as_json: bool, count: int | None) -> int:
@@ -200,10 +210,20 @@ def print_events(*, as_json: bool, count: int | None) -> int:
             printed += 1
         return 0
 
-    return _with_broker(listen)
+    return with_broker(listen)
 
 
-def _with_broker(use: Callable[[Broker, Settings], Coroutine[Any, Any, int]]) -> int:
+def with_broker(use: Callable[[Broker, Settings], Coroutine[Any, Any, int]]) -> int:
+    """
+    Connect as the environment says, and use the connection.
+
+    Returns:
+        The exit code: what ``use`` returned, 130 after Ctrl-C.
+
+    Raises:
+        SettingsError: A variable has a value that is not allowed.
+        ExchangeError: The broker cannot be used.
+    """
     settings = Settings.load()
 
     async def main() -> int:
