@@ -95,7 +95,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def _logging(level: int, on_line: Callable[[LogLine], None]) -> Iterator[None]:
     """The same relay as in a job process. What was set up before, by the test's own tools too, is put back after."""
-    root = logging.getLogger()
+    root = logging.root
     handlers, root_level, factory = root.handlers[:], root.level, logging.getLogRecordFactory()
     configure_relay(level, lambda record: on_line(LogLine(**record)))
     try:
