@@ -364,9 +364,16 @@ def is_private(name: str) -> bool:
 
 
 def names_of_the_house(module: Module) -> frozenset[str]:
-    """What the module and those it imports define: underscores among these are the package's own."""
-    imported = (longest_module(name) for _, name in imported_names(module, module.tree))
-    return names_defined_in(module).union(*(names_defined_in(HOUSE[name]) for name in imported if name))
+    """What the module, those it imports, and those that these inherit from in their room define: our own underscores."""
+    known, waiting = {module.name}, [module]
+    while waiting:
+        reader = waiting.pop()
+        found = {longest_module(name) for _, name in imported_names(reader, reader.tree)} & HOUSE.keys() - known
+        if reader is not module:
+            found = {name for name in found if HOUSE[name].room == reader.room}
+        known |= found
+        waiting += [HOUSE[name] for name in found if HOUSE[name].room == module.room]
+    return frozenset().union(*(names_defined_in(HOUSE.get(name, module)) for name in known))
 
 
 def longest_module(name: str) -> str:

@@ -265,10 +265,7 @@ class StepFlow:
         )
 
     def _receive(self, delivery: Delivery) -> None:
-        try:
-            self._take(ev.OrderReceived(delivery, parse_order(delivery.body)))
-        except ProtocolError as error:
-            self._take(ev.OrderUnreadable(delivery, str(error), error.job_id))
+        self._take(ev.read_delivery(delivery))
 
     def _take(self, event: ev.Event) -> None:
         if isinstance(event, ev.HostFailed):
