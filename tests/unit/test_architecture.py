@@ -49,7 +49,6 @@ NEIGHBOURS = {
 #: Imports of the package's own modules inside a function that are meant: (file, imported module), each with its reason.
 LATE_IMPORTS = {
     ("worker.py", "supervisor.start"): "the broker's libraries load when a worker starts, not with the package",
-    ("__init__.py", "media"): "a plain worker starts without what media workers hold",
     ("supervisor/start.py", "supervisor.local"): "local orders need no broker",
     ("supervisor/start.py", "supervisor.serve"): "the job process starts before anything of the broker is loaded",
     ("supervisor/start.py", "host.thread"): "what runs jobs loads in the supervisor only where it runs them",
@@ -62,9 +61,13 @@ LATE_IMPORTS = {
     ("media/reading/selection.py", "media.reading.decoding.data"): "subtitles load where a worker selects them",
     ("media/sources/ttml_file.py", "media.ebu_tt"): "EBU-TT loads with the first document",
     ("__init__.py", "versions"): "which dependency is too old is asked once one of them has failed",
-    ("cli/__init__.py", "cli"): "without typer the command says what to install",
-    ("cli/app.py", "cli"): "help answers at once: what a command needs loads when it runs",
+    ("cli/__init__.py", "cli.app"): "without typer the command says what to install",
+    **{
+        ("cli/app.py", f"cli.{module}"): "help answers at once: what a command needs loads when it runs"
+        for module in ("local", "orchestration", "project", "screen", "watching")
+    },
     ("testing/plugin.py", "testing"): "pytest loads the plugin wherever the SDK is installed, fixtures or not",
+    ("testing/plugin.py", "testing.rabbitmq"): "the same",
 }
 
 #: Rooms that may touch the environment, each with its reason.

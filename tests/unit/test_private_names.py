@@ -364,16 +364,18 @@ def is_private(name: str) -> bool:
 
 
 def names_of_the_house(module: Module) -> frozenset[str]:
-    """What the module, those it imports, and those that these inherit from in their room define: our own underscores."""
-    known, waiting = {module.name}, [module]
+    """Our own underscores: what the module defines, those it imports, and those that these stand on in their room."""
+    known: dict[str, Module] = {}
+    waiting = [module]
     while waiting:
         reader = waiting.pop()
-        found = {longest_module(name) for _, name in imported_names(reader, reader.tree)} & HOUSE.keys() - known
-        if reader is not module:
-            found = {name for name in found if HOUSE[name].room == reader.room}
-        known |= found
-        waiting += [HOUSE[name] for name in found if HOUSE[name].room == module.room]
-    return frozenset().union(*(names_defined_in(HOUSE.get(name, module)) for name in known))
+        for name in {
+            longest_module(name) for _, name in imported_names(reader, reader.tree)
+        } & HOUSE.keys() - known.keys():
+            if reader is module or HOUSE[name].room == reader.room:
+                known[name] = HOUSE[name]
+                waiting.append(HOUSE[name])
+    return names_defined_in(module).union(*map(names_defined_in, known.values()))
 
 
 def longest_module(name: str) -> str:
