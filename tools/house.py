@@ -44,10 +44,10 @@ class House:
         }
 
     def definitions_of_verbs(self) -> int:
-        """Classes and methods that define one of the six verbs about a job, outside of the orders on the wire."""
+        """Classes and methods that define one of the six verbs about a job, but for the wire's and an author's own."""
         found = 0
         for path, tree in self.trees.items():
-            if path == "protocol/orders.py":
+            if path == "protocol/orders.py" or _room(path) in {"testing", "cli"}:
                 continue
             for node in ast.walk(tree):
                 if isinstance(node, ast.ClassDef):

@@ -439,7 +439,7 @@ FORBIDDEN = {
     "a note to oneself": re.compile(rf"\b(?:{'|'.join(NOTES)})\b"),
 }
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".json", ".yml", ".yaml", ".cfg", ".sh", ".txt", ""}
-PARTS = ["src", "tests", "docs", "examples", "benchmarks", "packaging", ".ci"]
+PARTS = ["src", "tests", "docs", "examples", "benchmarks", "packaging", "tools", ".ci"]
 
 
 def texts_of_the_repository() -> Iterator[tuple[str, str]]:
