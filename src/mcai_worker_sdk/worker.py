@@ -20,7 +20,7 @@ from mcai_worker_sdk.parameters import ParametersModel
 if TYPE_CHECKING:
     from mcai_worker_sdk.media import FormatContext, Frame
 
-__all__ = ["Worker", "forget_made"]
+__all__ = ["Worker", "definition_of", "forget_made"]
 
 _logger = get_logger(__name__)
 
@@ -154,7 +154,7 @@ class Worker:
 
         forget_made()
         try:
-            definition = self._definition()
+            definition = definition_of(self)
         except WorkerDefinitionError as error:
             sys.exit(f"The worker cannot start. {error}")
         start_worker(definition)
@@ -164,14 +164,6 @@ class Worker:
     @property
     def _is_media(self) -> bool:
         return not self._overrides("process")
-
-    def _definition(self) -> WorkerDefinition:
-        if not hasattr(self, "_model"):
-            raise WorkerDefinitionError(
-                f"{type(self).__name__} was built without its parameters class and description; expected its __init__ "
-                "to call super().__init__(parameters, description)."
-            )
-        return WorkerDefinition(self, self._model, self._description, self._is_media)
 
     def _define(self, parameters: type, description: WorkerDescription) -> None:
         if not isinstance(description, WorkerDescription):
@@ -215,6 +207,21 @@ class Worker:
     def _overrides(self, name: str) -> bool:
         own = getattr(type(self), name, None)
         return own is not None and own is not getattr(Worker, name, None)
+
+
+def definition_of(worker: Worker) -> WorkerDefinition:
+    """
+    A worker with what it was made of, for those who run it.
+
+    Raises:
+        WorkerDefinitionError: Its ``__init__`` did not call this package's.
+    """
+    if not hasattr(worker, "_model"):
+        raise WorkerDefinitionError(
+            f"{type(worker).__name__} was built without its parameters class and description; expected its __init__ "
+            "to call super().__init__(parameters, description)."
+        )
+    return WorkerDefinition(worker, worker._model, worker._description, worker._is_media)
 
 
 def _is_installed(module: str) -> bool:

@@ -24,6 +24,7 @@ from mcai_worker_sdk.supervisor.presentation import OrderPresentation, make_pres
 from mcai_worker_sdk.supervisor.start import run_orders
 from mcai_worker_sdk.target import load_worker
 from mcai_worker_sdk.testing.orders import job_order
+from mcai_worker_sdk.worker import definition_of
 
 __all__ = [
     "LocalRun",
@@ -75,7 +76,7 @@ class LocalRun:
             ParameterError: A parameter cannot be read.
             WorkerDefinitionError: There is no such worker.
         """
-        worker = load_worker(self._target)._definition()
+        worker = definition_of(load_worker(self._target))
         with tempfile.TemporaryDirectory() as folder:
             orders = [*self._orders, *self._made_order(worker, Path(folder))]
             if not orders:
@@ -173,7 +174,7 @@ def check_orders(target: str, orders: Sequence[Path], *, as_json: bool) -> int:
     Returns:
         The exit code: 0 when each of them could be run.
     """
-    worker = load_worker(target)._definition()
+    worker = definition_of(load_worker(target))
     found = [{"order": str(path), "faults": _faults_of(worker, path)} for path in orders]
     if as_json:
         print_text(json.dumps(found, indent=2, ensure_ascii=False))
@@ -232,7 +233,7 @@ def _missing_paths(parameters: Sequence[OrderParameter]) -> list[str]:
 
 def print_example(target: str, job_id: int) -> None:
     """Print an example order."""
-    worker = load_worker(target)._definition()
+    worker = definition_of(load_worker(target))
     values = example_values(worker.model.json_schema)
     if worker.is_media:
         values = {name: example_of({"type": "string"}, {}, name) for name in _MEDIA_PATHS} | values
@@ -241,12 +242,12 @@ def print_example(target: str, job_id: int) -> None:
 
 def print_schema(target: str) -> None:
     """Print the parameters' JSON Schema."""
-    print_text(json.dumps(load_worker(target)._definition().model.json_schema, indent=2, ensure_ascii=False))
+    print_text(json.dumps(definition_of(load_worker(target)).model.json_schema, indent=2, ensure_ascii=False))
 
 
 def print_description(target: str, *, as_json: bool) -> None:
     """Print who the worker is."""
-    worker = load_worker(target)._definition()
+    worker = definition_of(load_worker(target))
     identity = worker_identity(Settings.load(), worker.description, worker.model.json_schema)
     if as_json:
         print_text(json.dumps(identity, indent=2, ensure_ascii=False))

@@ -38,7 +38,7 @@ from mcai_worker_sdk.testing.runs import JobRun, Message, read_run
 from mcai_worker_sdk.testing.script import ScriptRun, Step
 from mcai_worker_sdk.testing.shapes import check_message
 from mcai_worker_sdk.testing.surroundings import LogLine, Stores, surrounded
-from mcai_worker_sdk.worker import Worker
+from mcai_worker_sdk.worker import Worker, definition_of
 
 __all__ = ["StepFlow"]
 
@@ -249,7 +249,7 @@ class StepFlow:
     # Inside
 
     def _compose(self, settings: Settings) -> None:
-        definition = self._worker._definition()
+        definition = definition_of(self._worker)
         self._is_media = definition.is_media
         self._host = InlineHost(observed(definition, self._processed), settings)
         self._dispatcher = Dispatcher(
