@@ -93,10 +93,14 @@ PYAV_DIFFERENCES = {
     "size": ({"container"}, "size_bytes"),
 }
 
-#: Lines of a file and of a function without its docstring, at most; lower where a room keeps to less.
-MAX_FILE_LINES = 500
-MAX_FUNCTION_LINES = 60
-LOWER_LIMITS = {"media": (400, 45)}
+#: Lines of a file, and of a function without its docstring, at most.
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 45
+#: Files that hold two subjects still, and how long they are at most until they are parted.
+LONGER_FILES = {
+    "exchange/rabbitmq/exchange.py": 460,  # the port's methods, and what keeps channels and queues up
+    "parameters/generator.py": 415,  # what a schema says, and where a dataclass or a model says it
+}
 
 
 def room_of(dotted: str) -> str | None:
@@ -176,18 +180,17 @@ def environment_outside_settings(module: Module) -> Iterator[str]:
 
 def too_long_file(module: Module) -> Iterator[str]:
     lines = len(module.text.splitlines())
-    limit, _ = LOWER_LIMITS.get(module.room, (MAX_FILE_LINES, MAX_FUNCTION_LINES))
+    limit = LONGER_FILES.get(module.path, MAX_FILE_LINES)
     if lines > limit:
         yield f"{module.path} has {lines} lines, over {limit}"
 
 
 def too_long_function(module: Module) -> Iterator[str]:
-    _, limit = LOWER_LIMITS.get(module.room, (MAX_FILE_LINES, MAX_FUNCTION_LINES))
     for function in module.functions:
         docstring = ast.get_docstring(function, clean=False) or ""
         lines = (function.end_lineno or function.lineno) - function.lineno + 1 - len(docstring.splitlines())
-        if lines > limit:
-            yield f"{module.path}:{function.lineno} {function.name}() has {lines} lines, over {limit}"
+        if lines > MAX_FUNCTION_LINES:
+            yield f"{module.path}:{function.lineno} {function.name}() has {lines} lines, over {MAX_FUNCTION_LINES}"
 
 
 def undocumented_function(module: Module) -> Iterator[str]:
@@ -289,9 +292,8 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (environment_outside_settings, "logs.py", "import os\nos.getenv('MCAI_LOG')"),
     (environment_outside_settings, "exchange/local.py", "from os import environ"),
     (too_long_file, "logs.py", "\n" * (MAX_FILE_LINES + 1)),
-    (too_long_file, "media/session.py", "\n" * 401),
+    (too_long_file, "exchange/rabbitmq/exchange.py", "\n" * 461),
     (too_long_function, "logs.py", LONG_FUNCTION),
-    (too_long_function, "media/session.py", "def f():\n" + "    x = 1\n" * 45),
     (undocumented_function, "logs.py", "def f():\n" + "    x = 1\n" * 8),
     (no_public_list, "logs.py", "def f(): ..."),
     (swallowed_exception, "logs.py", "try:\n    f()\nexcept Exception:\n    pass"),

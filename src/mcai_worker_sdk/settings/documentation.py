@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mcai_worker_sdk.settings.tables import Table, allowed_words, default_words, tables, variables_of
+from mcai_worker_sdk.settings.tables import Table, tables
+from mcai_worker_sdk.settings.words import allowed_words, default_words, variables_of
 
 __all__ = ["EnvironmentTable", "EnvironmentVariable", "environment_tables"]
 

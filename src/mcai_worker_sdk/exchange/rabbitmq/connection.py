@@ -16,6 +16,7 @@ import pika.exceptions  # type: ignore[import-untyped]
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.rabbitmq.adapter import TuningError
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpClosed, AmqpConnection
+from mcai_worker_sdk.exchange.rabbitmq.reply_codes import ReplyCode
 from mcai_worker_sdk.logs import get_logger
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ _CUT_OFF = (
 #: or an address that it was not issued for. Whatever else it says is about the certificate itself.
 _UNTRUSTED = frozenset({2, 18, 19, 20, 21})
 _OTHER_NAME = frozenset({62, 64})
-ACCESS_REFUSED = 403
-NOT_ALLOWED = 530
 
 
 def tls_context(settings: AmqpSettings) -> ssl.SSLContext:
@@ -169,12 +168,12 @@ def _explain_refusal(error: AmqpClosed, where: str, settings: AmqpSettings) -> s
     """The broker answered, and closed the connection with a reason."""
     if _names_a_limit(error):
         return f"{where} refuses the connection: {_words(error)}. {_remedy(error, settings)}"
-    if error.code == ACCESS_REFUSED:
+    if error.code == ReplyCode.ACCESS_REFUSED:
         return (
             f"{where} refuses the user {settings.username!r} or its password: {_words(error)}. Check AMQP_USERNAME and "
             "AMQP_PASSWORD."
         )
-    if error.code == NOT_ALLOWED:
+    if error.code == ReplyCode.NOT_ALLOWED:
         return (
             f"{where} does not let the user {settings.username!r} into the virtual host {settings.vhost!r}: "
             f"{_words(error)}. Check AMQP_VHOST, and that the user has permissions for it."
@@ -224,7 +223,7 @@ def _names_a_limit(error: AmqpClosed) -> bool:
 def _remedy(error: AmqpClosed, settings: AmqpSettings) -> str:
     if _names_a_limit(error):
         return "Raise that limit at the broker, or end or delete what else it counts."
-    if error.code == ACCESS_REFUSED:
+    if error.code == ReplyCode.ACCESS_REFUSED:
         return f"Check the permissions of the user {settings.username!r}."
     if isinstance(error.__cause__, TuningError):
         return "Raise it in the broker's configuration."

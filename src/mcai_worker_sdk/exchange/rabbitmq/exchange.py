@@ -23,6 +23,7 @@ from mcai_worker_sdk.exchange.rabbitmq.connection import (
 from mcai_worker_sdk.exchange.rabbitmq.consumers import ConsumerLane, RabbitDelivery, settle
 from mcai_worker_sdk.exchange.rabbitmq.counts import copied_headers
 from mcai_worker_sdk.exchange.rabbitmq.publisher import Publisher
+from mcai_worker_sdk.exchange.rabbitmq.reply_codes import ReplyCode
 from mcai_worker_sdk.exchange.rabbitmq.topology import (
     JOB_DELAYED,
     MismatchError,
@@ -53,9 +54,6 @@ SETTLED_SECONDS = 5.0
 LOCKED_DELAY_SECONDS = 2.0
 #: How often everything is declared again, seconds: of a binding or an idle queue that is gone nothing tells.
 REDECLARE_SECONDS = 30.0
-ACCESS_REFUSED = 403
-RESOURCE_LOCKED = 405
-INTERNAL_ERROR = 541
 
 
 class RabbitMQExchange:
@@ -180,7 +178,7 @@ class RabbitMQExchange:
         try:
             await self._jobs.consume()
         except AmqpClosed as closed:
-            if closed.code == ACCESS_REFUSED:
+            if closed.code == ReplyCode.ACCESS_REFUSED:
                 raise ExchangeError(
                     f"The job queue {self._identity['queue_name']!r} of virtual host {self._settings.vhost!r} cannot "
                     f"be consumed: {closed}. Check the permissions of the user {self._settings.username!r}."
@@ -263,12 +261,12 @@ class RabbitMQExchange:
         try:
             await self._direct.start(connection, self._topology(connection).direct, vhost=self._settings.vhost)
         except AmqpClosed as closed:
-            if closed.code == INTERNAL_ERROR:
+            if closed.code == ReplyCode.INTERNAL_ERROR:
                 # The broker permits no transient queue that is not exclusive (RabbitMQ 4.3 and later, or by policy).
                 self._exclusive_direct = True
             # After a loss the broker may hold the exclusive queue for the dead connection until its heartbeat runs
             # out. Jobs need not wait for that: the keeper goes on asking.
-            if closed.code != RESOURCE_LOCKED or not self._opened:
+            if closed.code != ReplyCode.RESOURCE_LOCKED or not self._opened:
                 raise
             _log.warning("The direct queue is still held for the lost connection: %s", closed)
 

@@ -19,6 +19,7 @@ from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.base import MessageRefusedError
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed
 from mcai_worker_sdk.exchange.rabbitmq.fields import MessageProperties
+from mcai_worker_sdk.exchange.rabbitmq.reply_codes import ReplyCode
 from mcai_worker_sdk.logs import get_logger
 from mcai_worker_sdk.protocol.responses import JOB_RESPONSE, JobResult, Progression, Response, UnknownJobError, dump
 
@@ -33,7 +34,6 @@ RETRY_DELAYS_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 #: How the broker says that a message is too large for it, and which exchange it does not let a message into.
 _TOO_LARGE = re.compile(r"message size \d+ is larger than .*max size (\d+)")
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
-NOT_FOUND = 404
 
 
 class _Entry:
@@ -352,7 +352,7 @@ class Publisher:
         entry = self._unconfirmed.pop(named[0])
         if entry.progression:
             return
-        if entry.must_arrive or reason.code == NOT_FOUND:
+        if entry.must_arrive or reason.code == ReplyCode.NOT_FOUND:
             # An exchange that is missing is declared again before anything is sent again.
             self._try_later(entry, str(reason))
         else:
@@ -395,7 +395,5 @@ def _is_copy(entry: _Entry) -> bool:
 
 
 def _closed_text(entry: _Entry) -> str:
-    return (
-        f"The exchange was closed before the broker confirmed {entry.routing_key}; its order was not settled and "
-        "comes again."
-    )
+    closed = f"The exchange was closed before the broker confirmed {entry.routing_key}"
+    return f"{closed}; its order was not settled and comes again."

@@ -14,6 +14,7 @@ from typing import Any
 
 from mcai_worker_sdk.errors import ExchangeError
 from mcai_worker_sdk.exchange.rabbitmq.client import AmqpChannel, AmqpClosed
+from mcai_worker_sdk.exchange.rabbitmq.reply_codes import ReplyCode
 
 __all__ = [
     "DIRECT_MESSAGING",
@@ -42,8 +43,6 @@ MAX_PRIORITY = 100
 #: From this version on the broker refuses transient queues that are not exclusive, and classic queues with
 #: ``x-consumer-timeout``.
 STRICT_SERVER_VERSION = (4, 3)
-#: Reply code of a declaration that differs from what exists, among others.
-PRECONDITION_FAILED = 406
 
 
 class MismatchError(ExchangeError):
@@ -247,7 +246,7 @@ def _direct_queue(identity: Mapping[str, Any], kind: Mapping[str, Any], *, clust
 
 def _raise_mismatch(closed: AmqpClosed, thing: str, vhost: str, arguments: Mapping[str, Any]) -> None:
     # The same code stands for a limit that is reached, an argument that this kind of queue does not take, and more.
-    if closed.code != PRECONDITION_FAILED or "inequivalent" not in str(closed):
+    if closed.code != ReplyCode.PRECONDITION_FAILED or "inequivalent" not in str(closed):
         return
     wanted = ", ".join(f"{key}={value!r}" for key, value in sorted(arguments.items())) or "none"
     raise MismatchError(
