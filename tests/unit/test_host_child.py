@@ -32,8 +32,11 @@ IN_A_GROUP_OF_ITS_OWN = "started.append(subprocess.Popen(['sleep', '600'], proce
 IGNORES_SIGNALS = "started.append(subprocess.Popen(['sh', '-c', 'trap \"\" TERM INT HUP; sleep 600 & sleep 600']))\n"
 #: Named as the resource trackers of multiprocessing and of joblib are; leaves a file when nobody is left.
 TRACKER = """
-code = "import sys; sys.stdin.read(); open({freed!r}, 'w') # from {module}.resource_tracker import main;main(5)"
-started.append(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE))
+code = "import sys; print(flush=True); sys.stdin.read(); open({freed!r}, 'w') "
+code += "# from {module}.resource_tracker import main;main(5)"
+started.append(subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+# While it is still to be executed, it has no command line to be known by.
+started[-1].stdout.readline()
 """
 
 

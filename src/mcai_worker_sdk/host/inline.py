@@ -76,7 +76,8 @@ class InlineHost:
 
     def usage(self) -> JobUsage:
         """What the job in hand used so far."""
-        return JobUsage(time.monotonic() - self._wall_started, time.process_time() - self._cpu_started)
+        cpu_seconds = time.process_time() - self._cpu_started
+        return JobUsage(time.monotonic() - self._wall_started, cpu_seconds)
 
     def _progressed(self, job_id: int, progression: int) -> None:
         self._on_event(ev.ProgressionReported(job_id, progression))

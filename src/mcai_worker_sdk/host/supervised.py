@@ -95,7 +95,9 @@ class LinkedHost(abc.ABC):
         job = self._job
         if job is None or not job.entered:
             return JobUsage()
-        return JobUsage(time.monotonic() - job.wall_started, max(0.0, self._cpu_seconds() - job.cpu_started))
+        # Processor time is read inside the wall's: a job of one thread has not used more than has passed.
+        cpu_seconds = max(0.0, self._cpu_seconds() - job.cpu_started)
+        return JobUsage(time.monotonic() - job.wall_started, cpu_seconds)
 
     @abc.abstractmethod
     def kill(self, verdict: JobResult, reason: str) -> None:
