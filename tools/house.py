@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 PACKAGE = "mcai_worker_sdk"
@@ -59,7 +59,7 @@ class House:
     def circles(self) -> int:
         """Pairs of modules that import each other, imports for types and late ones included."""
         modules = {self._dotted(path): tree for path, tree in self.trees.items()}
-        imports = {name: {target for target in _imported(tree) if target in modules} for name, tree in modules.items()}
+        imports = {name: set(_imported(tree, modules)) for name, tree in modules.items()}
         pairs = {
             tuple(sorted((one, other))) for one, others in imports.items() for other in others if one in imports[other]
         }
@@ -113,13 +113,15 @@ def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
+def _imported(tree: ast.Module, modules: Container[str]) -> Iterator[str]:
+    """Those of the modules that a module imports; of ``from package import module`` the module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield from (name for name in (full if full in modules else node.module,) if name in modules)
 
 
 def _private_definitions(tree: ast.Module) -> Iterator[str]:

@@ -199,4 +199,8 @@ def drive(host: Host, scene: Callable[[HostDriver], Awaitable[None]]) -> HostDri
             await driver.host.close()
 
     asyncio.run(play())
+    # A thread that stayed would be in the way of every fork of the tests behind this one.
+    for thread in threading.enumerate():
+        if thread.name.startswith("mcai-"):
+            thread.join(30)
     return driver

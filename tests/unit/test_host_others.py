@@ -132,17 +132,21 @@ for name in os.listdir('/proc/self/fd'):
                 sock.send(b'a line that somebody printed')
     except OSError:
         pass
-threading.Event().wait()
+self.released.wait()
 """
 
 
 def test_a_thread_whose_link_cannot_be_read_fails_its_job_and_the_host():
+    worker = CodeWorker()
+    worker.released = threading.Event()  # type: ignore[attr-defined]
+
     async def scene(driver: HostDriver) -> None:
         driver.host.command(cmd.RunJob(1, code(WRITE_INTO_EVERY_LINK)))
         await driver.ended()
         assert "The job link brought b'a line that somebody printed'" in await driver.failure()
+        worker.released.set()  # type: ignore[attr-defined]
 
-    (result,) = drive(thread_host(CodeWorker()), scene).results
+    (result,) = drive(thread_host(worker), scene).results
 
     assert result.state is JobState.ERROR
     assert "The job link brought b'a line that somebody printed'" in (result.message or "")
