@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.kit import Scene
 from tests.support.rabbitmq import eventually
-from tests.support.workers import WorkerProcess
+from tests.support.workers import QUEUE, WorkerProcess
 
 RETURN = "\nret = {'destination_paths': [str(result)]}"
 SET_ATTRIBUTES = "import termios; termios.tcsetattr({0}, termios.TCSANOW, termios.tcgetattr({0}))"
@@ -109,13 +109,18 @@ async def test_a_terminal_that_goes_away_ends_the_worker_in_good_order(scene: Sc
         await worker.created(scene.tap)
         await scene.submit_gated(1)
         terminal.hang_up()
-        # The signal came with it: whatever was sent to the queue since is left there.
+        # Once the signal that came with it is seen, whatever is sent to the queue is left there.
+        await eventually(lambda: consumed_queues(scene), lambda queues: QUEUE not in queues)
         await scene.submit(2)
         scene.open_gate()
 
         assert await worker.ended() == 0
     assert (scene.ends(1), scene.ends(2)) == (["job_completed"], [])
     assert scene.tap.keys()[-1] == "worker_terminated"
+
+
+def consumed_queues(scene: Scene) -> set[str]:
+    return {consumer["queue"]["name"] for consumer in scene.node.api.consumers(scene.host.name)}
 
 
 async def test_under_nohup_a_worker_outlives_its_terminal(scene: Scene, terminal: Terminal):
