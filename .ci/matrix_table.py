@@ -19,6 +19,8 @@ REPORTS = ROOT / ".matrix"
 PAGE = ROOT / "docs" / "reference" / "versions.md"
 BEGIN = "<!-- From here to the end `make test-matrix` writes the page. -->\n"
 SUITES = ("unit", "contract", "integration", "faults", "media")
+#: Hypothesis adds to a report what its tests tried.
+STATISTICS = "hypothesis-statistics-"
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
@@ -56,7 +58,11 @@ class Report:
 def read_report(path: Path) -> Report:
     """Read what pytest wrote."""
     (suite,) = ET.parse(path).getroot().iter("testsuite")
-    versions = {one.attrib["name"]: one.attrib["value"] for one in suite.findall("properties/property")}
+    versions = {
+        one.attrib["name"]: one.attrib["value"]
+        for one in suite.findall("properties/property")
+        if not one.attrib["name"].startswith(STATISTICS)
+    }
     results: Counter[tuple[str, str]] = Counter()
     skipped: Counter[str] = Counter()
     failed = []

@@ -128,7 +128,8 @@ def test_the_page_has_a_column_for_each_report_the_oldest_first(
     for name, version in {"forky-3.14": "3.14.8", "3.9": "3.9.1", "oldest": "3.9.1"}.items():
         (tmp_path / f"{name}.xml").write_text(
             '<testsuites><testsuite timestamp="2026-11-28T08:00:00+00:00">'
-            f'<properties><property name="Python" value="{version}"/></properties>'
+            f'<properties><property name="Python" value="{version}"/>'
+            '<property name="hypothesis-statistics-tests/unit/test_x.py::test_x" value="MQ=="/></properties>'
             '<testcase classname="tests.unit.test_x" name="test_x"/></testsuite></testsuites>'
         )
 
