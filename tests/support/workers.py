@@ -172,4 +172,6 @@ class WorkerProcess:
 
 def _take_terminal() -> None:
     """In the new process, the leader of its session: have its standard input be the session's terminal."""
+    # The suite may have been started by nohup, and what is ignored is inherited.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
